@@ -1,0 +1,73 @@
+"""`python3 -m localcluster COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+
+from . import cluster, images, tools
+from .errors import LocalClusterError
+from .layout import Layout
+
+
+def main() -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args()
+    layout = Layout.from_environment()
+    try:
+        return _run(arguments, layout)
+    except LocalClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="localcluster", description="A real Kubernetes on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in {
+        "up": "bring it up; what runs already is left alone",
+        "down": "end it and keep its objects",
+        "destroy": "end it and remove everything",
+        "status": "tell how its parts are",
+        "env": "print the variables that kubectl and helm need",
+        "shell": "a shell in the cluster's network, with kubectl and helm",
+        "tools": "build the programs and print their folder",
+    }.items():
+        commands.add_parser(name, help=text)
+    build = commands.add_parser("images", help="build the project's images and bring them to the cluster")
+    build.add_argument("names", nargs="*", help="all when none is named")
+    execute = commands.add_parser("run", help="run a command in the cluster's network")
+    execute.add_argument("words", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _run(arguments: argparse.Namespace, layout: Layout) -> int:
+    match arguments.command:
+        case "up":
+            cluster.up(layout)
+        case "down":
+            cluster.down(layout)
+        case "destroy":
+            cluster.destroy(layout)
+        case "status":
+            return 0 if cluster.status(layout) else 1
+        case "env":
+            for name, value in cluster.environment(layout).items():
+                print(f"export {name}={shlex.quote(value)}")
+        case "shell":
+            return cluster.execute(layout, [os.environ.get("SHELL", "/bin/bash")])
+        case "tools":
+            print(tools.ensure(layout))
+        case "images":
+            wanted = arguments.names or images.names()
+            print(json.dumps(images.ensure(layout, wanted, load=images.load_from_environment()), indent=2))
+        case "run":
+            return cluster.execute(layout, [word for word in arguments.words if word != "--"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

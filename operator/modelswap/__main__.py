@@ -1,0 +1,59 @@
+"""The operator's process: take the lead, work, end when the lead is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from modelswap import __version__, logs, ops
+from modelswap.handlers.operator import Operator
+from modelswap.kube.api import client as kube_client
+from modelswap.kube.api import load_config
+from modelswap.kube.lease import lead
+from modelswap.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> int:
+    """Run until told to stop, or until the lead is lost; the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await load_config()
+    runner = await ops.serve(settings.ops_port, live=lambda: "", ready=lambda: "")
+    client = kube_client()
+    logger.info("modelswap %s, waiting for the lead as %s", __version__, settings.pod_name)
+    try:
+        leading = asyncio.create_task(
+            lead(
+                client,
+                namespace=settings.namespace,
+                identity=settings.pod_name,
+                lease_seconds=settings.lease_seconds,
+                work=lambda: Operator(settings, client).run(stop),
+            )
+        )
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            await asyncio.wait({leading}, timeout=15)
+        leading.cancel()
+        return 0 if stop.is_set() else 1
+    finally:
+        await runner.cleanup()
+        await client.close()  # type: ignore[no-untyped-call]
+
+
+def main() -> None:
+    """Start the operator."""
+    settings = Settings()
+    logs.configure(settings.log_format, debug=settings.debug)
+    sys.exit(asyncio.run(run(settings)))
+
+
+if __name__ == "__main__":
+    main()

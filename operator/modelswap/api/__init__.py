@@ -1,0 +1,1 @@
+"""What users and agents say: resources, CRDs and the wire contract of the agents."""

@@ -1,0 +1,92 @@
+"""ModelRuntime: the model server software that loads a kind of model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from .base import DnsSubdomain, Metadata, Resource
+from .model_version import ResourceRequirements
+
+
+class Protocol(StrEnum):
+    """How a model server is spoken to."""
+
+    OPEN_INFERENCE_V2 = "OpenInferenceV2"
+
+
+class ImagePullPolicy(StrEnum):
+    """As in a Pod."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class EnvVar(Resource):
+    """An environment variable; `$(NAME)` in its value stands for an earlier one, as in a Pod."""
+
+    name: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
+    value: Annotated[str, Field(max_length=4096)] = ""
+
+
+class ModelServer(Resource):
+    """The model server's container. It must listen on the loopback interface only: the agent stands before it.
+
+    Its environment begins with MODEL_NAME, MODEL_VERSION, MODEL_PATH (the folder of the fetched artifact) and
+    MODEL_SERVER_PORT.
+    """
+
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    image_pull_policy: ImagePullPolicy = ImagePullPolicy.IF_NOT_PRESENT
+    command: list[Annotated[str, Field(max_length=4096)]] = Field(default_factory=list, max_length=64)
+    args: list[Annotated[str, Field(max_length=4096)]] = Field(default_factory=list, max_length=64)
+    env: list[EnvVar] = Field(
+        default_factory=list,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
+    """What a ModelVersion that asks for nothing gets."""
+
+
+class Toleration(Resource):
+    """As in a Pod."""
+
+    key: Annotated[str, Field(max_length=253)] = ""
+    operator: Annotated[str, Field(pattern="^(Exists|Equal)$")] = "Equal"
+    value: Annotated[str, Field(max_length=63)] = ""
+    effect: Annotated[str, Field(pattern="^(NoSchedule|PreferNoSchedule|NoExecute|)$")] = ""
+
+
+class ModelRuntimeSpec(Resource):
+    """How models of this kind are served."""
+
+    protocol: Protocol = Protocol.OPEN_INFERENCE_V2
+    port: Annotated[int, Field(ge=1024, le=65535)] = 9000
+    """Where the model server listens, on the loopback interface."""
+    model_server: ModelServer
+    image_pull_secrets: list[DnsSubdomain] = Field(default_factory=list, max_length=16)
+    """Names of Secrets in the ModelVersion's namespace."""
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
+
+    def pod_fields(self) -> dict[str, Any]:
+        """Fields of the pod's spec that are taken over as they are."""
+        fields: dict[str, Any] = {}
+        if self.image_pull_secrets:
+            fields["imagePullSecrets"] = [{"name": name} for name in self.image_pull_secrets]
+        if self.node_selector:
+            fields["nodeSelector"] = dict(self.node_selector)
+        if self.tolerations:
+            fields["tolerations"] = [t.model_dump(by_alias=True, exclude_defaults=True) for t in self.tolerations]
+        return fields
+
+
+class ModelRuntime(Resource):
+    """A model server software, for the whole cluster."""
+
+    metadata: Metadata
+    spec: ModelRuntimeSpec

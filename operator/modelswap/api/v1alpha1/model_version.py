@@ -1,0 +1,193 @@
+"""ModelVersion: one version of one model, loaded into its own serving pods."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from .base import Conditions, DnsSubdomain, Metadata, ModelName, Resource, Rule, rules
+from .inference import SampleSpec, WarmUpSpec
+
+SEMVER_PATTERN = (
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-(0|[1-9][0-9]*|[0-9]*[a-z-][0-9a-z-]*)(\.(0|[1-9][0-9]*|[0-9]*[a-z-][0-9a-z-]*))*)?$"
+)
+"""SemVer 2.0 without build metadata; lower-case, as it is a part of the object's name."""
+
+SEMVER_MESSAGE = (
+    "a version is MAJOR.MINOR.PATCH of SemVer 2.0, such as 1.2.0 or 2.0.0-rc.1: "
+    "three numbers, no leading 'v', lower-case, no build metadata"
+)
+
+VersionString = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=22,
+        json_schema_extra=rules(Rule(f"self.matches(r'{SEMVER_PATTERN}')", SEMVER_MESSAGE)),
+    ),
+]
+Quantity = Annotated[
+    str | int,
+    Field(json_schema_extra={"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}),
+]
+
+
+class SecretReference(Resource):
+    """A Secret in the same namespace."""
+
+    name: DnsSubdomain
+
+
+class RuntimeReference(Resource):
+    """A ModelRuntime."""
+
+    name: DnsSubdomain
+
+
+class Artifact(Resource):
+    """The model's files."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!self.uri.startsWith('http://') || has(self.sha256)",
+                "an http:// artifact can be changed on its way: give its sha256, or use https://",
+            ),
+        )
+    )
+
+    uri: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches('^(s3|gs|az|https|http)://[^/]+/.+')",
+                    "an artifact's URI is s3://, gs://, az://, https:// or http:// with a host or bucket and a path",
+                )
+            ),
+        ),
+    ]
+    """Where they are: one object, or a folder when it ends in `/`."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", max_length=64)] | None = None
+    """Of the file; of a folder, of its manifest: a line `<sha256>  <relative path>` a file, sorted by path."""
+    secret_ref: SecretReference | None = None
+    """Credentials, as environment variables of the fetch step: `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …"""
+
+
+class LoadState(StrEnum):
+    """When a version is loaded."""
+
+    AUTO = "Auto"
+    """While a route needs it."""
+    LOADED = "Loaded"
+    UNLOADED = "Unloaded"
+
+
+class LoadSpec(Resource):
+    """When and how hard a version is loaded."""
+
+    state: LoadState = LoadState.AUTO
+    """Auto: loaded while a route needs it."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    """For one attempt, from the model server's start to the model's first ready answer."""
+
+
+class ResourceRequirements(Resource):
+    """Compute resources of the model server, as in a Pod."""
+
+    limits: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
+    requests: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
+
+
+class ModelMetadata(Resource):
+    """What the model's makers say of it; modelswap only keeps it."""
+
+    type: Annotated[str, Field(max_length=128)] = ""
+    framework: Annotated[str, Field(max_length=128)] = ""
+    training_date: datetime | None = None
+    hyperparameters: dict[str, Any] = Field(
+        default_factory=dict, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
+    )
+    performance_metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
+
+
+IMMUTABLE = "is immutable: register another version instead"
+
+
+class ModelVersionSpec(Resource):
+    """What is served, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule("self.model == oldSelf.model", f"model {IMMUTABLE}"),
+            Rule("self.version == oldSelf.version", f"version {IMMUTABLE}"),
+            Rule("self.artifact == oldSelf.artifact", f"artifact {IMMUTABLE}"),
+            Rule("self.runtime == oldSelf.runtime", f"runtime {IMMUTABLE}"),
+        ),
+    )
+
+    model: ModelName
+    version: VersionString
+    runtime: RuntimeReference
+    artifact: Artifact
+    load: LoadSpec = Field(default_factory=LoadSpec)
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Serving pods."""
+    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
+    """Of the model server."""
+    warm_up: WarmUpSpec | None = None
+    sample: SampleSpec | None = None
+    metadata: ModelMetadata = Field(default_factory=ModelMetadata)
+
+
+class ModelVersionStatus(Resource):
+    """What is observed. The reason of the condition Ready says where the version stands."""
+
+    observed_generation: int = 0
+    conditions: Conditions
+    replicas: int = 0
+    """Serving pods that exist."""
+    ready_replicas: int = 0
+    selector: str = ""
+    """Label selector of the serving pods, for the scale subresource."""
+    loaded: bool = False
+    loaded_at: datetime | None = None
+    load_count: int = 0
+    load_attempts: int = 0
+    """Attempts of the present or newest load."""
+    last_load_seconds: float | None = None
+    average_load_seconds: float | None = None
+    artifact_digest: str = ""
+    """What was fetched, `sha256:…`."""
+    artifact_bytes: int | None = None
+    memory_bytes: int | None = None
+    request_count: int = 0
+    error_count: int = 0
+    last_request_at: datetime | None = None
+    last_health_check: datetime | None = None
+    last_error: Annotated[str, Field(max_length=32768)] = ""
+    routed_by: Annotated[list[str], Field(default_factory=list, max_length=1024)]
+    """Routes that need this version."""
+
+
+class ModelVersion(Resource):
+    """One version of one model. Its name is `<model>-<version>`, so that there can be only one."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.metadata.name == self.spec.model + '-' + self.spec.version",
+                "metadata.name must be <spec.model>-<spec.version>, such as iris-1.2.0",
+            )
+        ),
+    )
+
+    metadata: Metadata
+    spec: ModelVersionSpec
+    status: ModelVersionStatus = Field(default_factory=ModelVersionStatus)

@@ -1,0 +1,1 @@
+"""Observe, plan, apply: the loop around the functional core."""

@@ -1,0 +1,1 @@
+"""Thin kopf handlers: an event becomes a key in a queue."""

@@ -1,0 +1,148 @@
+"""The leader's work: kopf watches, the reconciler acts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import ApiClient
+
+from modelswap import metrics
+from modelswap.engine.agents import Agent, AgentClient, AgentMonitor
+from modelswap.engine.keys import Key
+from modelswap.engine.queue import KeyedQueue
+from modelswap.engine.reconciler import Reconciler
+from modelswap.engine.wakeups import keys_of
+from modelswap.kube.api import KubeApi
+from modelswap.kube.authority import ensure_authority
+from modelswap.kube.cache import Cache
+from modelswap.manifests import labels, names
+from modelswap.manifests.deployment import AGENT, ServingDefaults
+from modelswap.settings import Settings
+
+from .registry import INDICES, build, label_selectors
+
+logger = logging.getLogger(__name__)
+
+Body = Mapping[str, Any]
+
+FINALIZER = "modelswap.dev/kopf-unused"
+"""kopf removes a finalizer of this name wherever it finds one; ours must have another."""
+
+
+class Operator:
+    """One leader's run, from taking the lead to losing it."""
+
+    def __init__(self, settings: Settings, client: ApiClient) -> None:
+        self._settings = settings
+        self._api = KubeApi(client)
+        self._queue: KeyedQueue[Key] = KeyedQueue()
+        self._cache: Cache | None = None
+        self._agents: AgentMonitor | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch and reconcile until told to stop."""
+        authority = await ensure_authority(self._api, self._settings.namespace, datetime.now(UTC))
+        self._agents = AgentMonitor(AgentClient(authority), self._heard)
+        registry = build(self._changed)
+        reconcilers: list[Reconciler] = []
+
+        @kopf.on.login(registry=registry)
+        async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+            return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+        @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+        async def start(**kwargs: Any) -> None:
+            self._cache = Cache({name: kwargs[name] for name, _, _ in INDICES})
+            assert self._agents is not None
+            reconciler = Reconciler(
+                api=self._api,
+                cache=self._cache,
+                agents=self._agents,
+                queue=self._queue,
+                authority=authority,
+                defaults=ServingDefaults(self._settings.agent_image, self._settings.image_pull_policy),
+            )
+            reconcilers.append(reconciler)
+            self._tasks = [asyncio.create_task(reconciler.work()) for _ in range(self._settings.workers)]
+            self._tasks.append(asyncio.create_task(self._observe_queue()))
+
+        namespaces = [n.strip() for n in self._settings.watch_namespaces.split(",") if n.strip()]
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=_kopf_settings(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=stop,
+            )
+        finally:
+            await self._close(reconcilers)
+
+    async def _close(self, reconcilers: list[Reconciler]) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for reconciler in reconcilers:
+            await reconciler.close()
+        if self._agents:
+            await self._agents.close()
+
+    async def _observe_queue(self) -> None:
+        while True:
+            metrics.QUEUE_DEPTH.set(len(self._queue))
+            metrics.QUEUE_AGE_SECONDS.set(self._queue.oldest_seconds())
+            await asyncio.sleep(1)
+
+    def _changed(self, kind: str, body: Body, gone: bool) -> None:
+        assert self._cache is not None
+        if gone:
+            self._cache.forget(body["metadata"]["uid"])
+        if kind == "Pod":
+            self._follow(body, gone=gone)
+        for key in keys_of(kind, body, self._cache):
+            self._queue.add(key)
+
+    def _follow(self, body: Body, *, gone: bool) -> None:
+        """Be in touch with the agent of a pod while its container runs."""
+        assert self._agents is not None
+        meta, status = body["metadata"], body.get("status", {})
+        name = meta.get("labels", {}).get(labels.MODEL_VERSION)
+        containers = status.get("initContainerStatuses", ())
+        runs = any(c["name"] == AGENT and c.get("state", {}).get("running") for c in containers)
+        if gone or not name or not runs or not status.get("podIP"):
+            self._agents.drop(meta["uid"])
+            return
+        server_name = names.agent_server_name(meta["namespace"], name)
+        self._agents.follow(
+            Agent(
+                pod_uid=meta["uid"],
+                ip=status["podIP"],
+                server_name=server_name,
+                model_version=name,
+                namespace=meta["namespace"],
+                model=meta["labels"].get(labels.MODEL, ""),
+            )
+        )
+
+    def _heard(self, agent: Agent) -> None:
+        assert self._cache is not None
+        self._queue.add(Key("ModelVersion", agent.namespace, agent.model_version))
+        for route in self._cache.all("routes_by_model", (agent.namespace, agent.model)):
+            self._queue.add(Key("ModelRoute", agent.namespace, route["metadata"]["name"]))
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.persistence.finalizer = FINALIZER
+    settings.posting.enabled = False  # our own events tell what happened, kopf's would tell of handlers
+    settings.scanning.disabled = True
+    settings.process.ultimate_exiting_timeout = 10
+    label_selectors(settings)
+    return settings

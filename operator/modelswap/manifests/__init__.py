@@ -1,0 +1,1 @@
+"""Pure builders of the children of our resources."""

@@ -1,0 +1,187 @@
+"""The serving pods of a ModelVersion: fetch step, agent and model server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from modelswap.api.agent import CONTROL_PORT, DIRECT_PORT, HANDOVER_PORT, OPS_PORT, ROUTE_PORT
+from modelswap.api.v1alpha1.model_runtime import ModelRuntime
+from modelswap.api.v1alpha1.model_version import ModelVersion
+
+from . import labels, names
+from .child import Manifest, child
+
+MODEL_PATH = "/mnt/models"
+TERMINATION_GRACE_SECONDS = 60
+"""Time for requests in flight to end when a pod is deleted; a planned unload has drained before."""
+USER = 65532
+
+FETCH = "fetch"
+AGENT = "agent"
+MODEL_SERVER = "model-server"
+
+_CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+@dataclass(frozen=True)
+class ServingDefaults:
+    """What every serving pod gets from the operator's settings."""
+
+    agent_image: str
+    image_pull_policy: str = "IfNotPresent"
+
+
+def deployment(version: ModelVersion, runtime: ModelRuntime, defaults: ServingDefaults) -> Manifest:
+    """The Deployment of a loaded version."""
+    meta, spec = version.metadata, version.spec
+    pod_labels = labels.of_version(model=spec.model, version=spec.version, name=meta.name)
+    return child(
+        api_version="apps/v1",
+        kind="Deployment",
+        name=meta.name,
+        owner=meta,
+        owner_kind="ModelVersion",
+        labels_=pod_labels,
+        body={
+            "spec": {
+                "replicas": spec.replicas,
+                "selector": {"matchLabels": {labels.MODEL_VERSION: meta.name}},
+                # A changed template replaces a pod only when its successor serves.
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+                "revisionHistoryLimit": 1,
+                "template": {
+                    "metadata": {
+                        "labels": pod_labels,
+                        "annotations": {"kubectl.kubernetes.io/default-container": MODEL_SERVER},
+                    },
+                    "spec": _pod_spec(version, runtime, defaults),
+                },
+            }
+        },
+    )
+
+
+def _pod_spec(version: ModelVersion, runtime: ModelRuntime, defaults: ServingDefaults) -> Manifest:
+    name = version.metadata.name
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_fetch(version, defaults), _agent(defaults)],
+        "containers": [_model_server(version, runtime)],
+        "volumes": [
+            {"name": "models", "emptyDir": {}},
+            {"name": "run", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "agent", "projected": {"defaultMode": 0o440, "sources": _agent_files(name)}},
+        ],
+        **runtime.spec.pod_fields(),
+    }
+
+
+def _fetch(version: ModelVersion, defaults: ServingDefaults) -> Manifest:
+    artifact = version.spec.artifact
+    command = ["python3", "-m", "modelswap.fetch", "--uri", artifact.uri, "--to", MODEL_PATH]
+    if artifact.sha256:
+        command += ["--sha256", artifact.sha256]
+    container: Manifest = {
+        "name": FETCH,
+        "image": defaults.agent_image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": command,
+        "securityContext": _CONTAINER_SECURITY,
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "volumeMounts": [{"name": "models", "mountPath": MODEL_PATH}],
+    }
+    if artifact.secret_ref:
+        container["envFrom"] = [{"secretRef": {"name": artifact.secret_ref.name}}]
+    return container
+
+
+def _agent(defaults: ServingDefaults) -> Manifest:
+    return {
+        "name": AGENT,
+        "image": defaults.agent_image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "args": ["run"],
+        "restartPolicy": "Always",
+        "securityContext": _CONTAINER_SECURITY,
+        "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
+        "ports": [
+            {"name": "route", "containerPort": ROUTE_PORT},
+            {"name": "direct", "containerPort": DIRECT_PORT},
+            {"name": "handover", "containerPort": HANDOVER_PORT},
+            {"name": "ops", "containerPort": OPS_PORT},
+            {"name": "control", "containerPort": CONTROL_PORT},
+        ],
+        "startupProbe": _probe("/live", period=1, failures=60),
+        "readinessProbe": _probe("/ready", period=1, failures=3),
+        "livenessProbe": _probe("/live", period=10, failures=3),
+        "lifecycle": {"preStop": {"exec": {"command": ["python3", "-m", "modelswap.agent", "drain"]}}},
+        "volumeMounts": [
+            {"name": "run", "mountPath": "/var/run/modelswap"},
+            {"name": "agent", "mountPath": "/etc/modelswap", "readOnly": True},
+        ],
+    }
+
+
+def _agent_files(name: str) -> list[Manifest]:
+    tls = [{"key": key, "path": f"tls/{key}"} for key in ("tls.crt", "tls.key", "ca.crt")]
+    return [
+        {"configMap": {"name": names.agent_config(name)}},
+        {"secret": {"name": names.agent_certificate(name), "items": tls}},
+    ]
+
+
+def _model_server(version: ModelVersion, runtime: ModelRuntime) -> Manifest:
+    server, spec = runtime.spec.model_server, version.spec
+    resources = spec.resources if spec.resources.limits or spec.resources.requests else server.resources
+    container: Manifest = {
+        "name": MODEL_SERVER,
+        "image": server.image,
+        "imagePullPolicy": server.image_pull_policy.value,
+        "env": [
+            {"name": "MODEL_NAME", "value": spec.model},
+            {"name": "MODEL_VERSION", "value": spec.version},
+            {"name": "MODEL_PATH", "value": MODEL_PATH},
+            {"name": "MODEL_SERVER_PORT", "value": str(runtime.spec.port)},
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the one writable folder in the container
+            *({"name": variable.name, "value": variable.value} for variable in server.env),
+        ],
+        "resources": resources.model_dump(by_alias=True, exclude_defaults=True),
+        "securityContext": _CONTAINER_SECURITY,
+        # The agent's word: the model answers. A server that does not get there in time is started again.
+        "startupProbe": _probe("/model", period=1, failures=spec.load.timeout_seconds),
+        # The model server outlives the requests in flight: the agent says when the last one has ended.
+        "lifecycle": {"preStop": {"httpGet": {"path": "/drained", "port": OPS_PORT}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "models", "mountPath": MODEL_PATH, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+    for key, value in (("command", server.command), ("args", server.args)):
+        if value:
+            container[key] = list(value)
+    return container
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": OPS_PORT},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,99 @@
+"""Which versions a route asks for, and which it needs loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelswap.api.v1alpha1.model_route import ModelRoute, SwapState
+from modelswap.api.v1alpha1.model_version import ModelVersion
+
+from .conditions import find
+from .semver_order import VersionRange, newest_first
+
+ACTIVE = frozenset({SwapState.PREPARING, SwapState.DRAINING, SwapState.SWAPPING, SwapState.VERIFYING})
+"""States of a swap that has not ended."""
+
+LOAD_FAILED = "LoadFailed"
+
+
+def load_failed(version: ModelVersion) -> bool:
+    """Whether all attempts at the present spec have failed."""
+    stalled = find(version.status.conditions, "Stalled")
+    return bool(
+        stalled
+        and stalled.status == "True"
+        and stalled.reason == LOAD_FAILED
+        and stalled.observed_generation == version.metadata.generation
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a route's `spec.version` comes to."""
+
+    version: str = ""
+    """Empty when nothing admits."""
+    reason: str = ""
+    message: str = ""
+
+
+def resolve(route: ModelRoute, versions: Iterable[ModelVersion]) -> Target:
+    """The version that a route asks for: the exact one, or the highest within the range that has not failed to load."""
+    spec = route.spec
+    known = {v.spec.version: v for v in versions if v.spec.model == spec.model and not v.metadata.deletion_timestamp}
+    wanted = VersionRange.parse(spec.version)
+    if (exact := wanted.exact) is not None:
+        if exact in known:
+            return Target(exact)
+        return Target(
+            reason="VersionNotFound",
+            message=f"there is no ModelVersion {spec.model}-{exact} in this namespace: "
+            f"create it, or set spec.version to one of {_listing(known)}",
+        )
+    admitted = newest_first(v for v in known if wanted.admits(v))
+    for version in admitted:
+        if not load_failed(known[version]):
+            return Target(version)
+    if admitted:
+        return Target(
+            reason="NoLoadableVersion",
+            message=f"every version of {spec.model} within {spec.version} has failed to load: {_listing(admitted)}",
+        )
+    return Target(
+        reason="VersionNotFound",
+        message=f"no version of {spec.model} is within {spec.version}: there are {_listing(known)}",
+    )
+
+
+def _listing(versions: Iterable[str]) -> str:
+    names = newest_first(versions)
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none"
+
+
+def former_versions(route: ModelRoute) -> list[str]:
+    """Versions that have served on the route before, the newest first, the current one left out."""
+    ordered: dict[str, None] = {}
+    for entry in route.status.history:
+        if entry.result is SwapState.COMPLETED:
+            ordered.setdefault(entry.version)
+            if entry.from_version:
+                ordered.setdefault(entry.from_version)
+    ordered.pop(route.status.current_version, None)
+    return list(ordered)
+
+
+def served_before(route: ModelRoute, version: str) -> bool:
+    """Whether a version stands in the route's history as one that it was led to."""
+    return any(e.version == version and e.result is SwapState.COMPLETED for e in route.status.history)
+
+
+def needed(route: ModelRoute, versions: Iterable[ModelVersion]) -> set[str]:
+    """Versions that must stay, or come to be, loaded for a route."""
+    status = route.status
+    wants = {status.current_version, resolve(route, versions).version}
+    if status.swap.state in ACTIVE:
+        wants |= {status.swap.from_version, status.swap.to_version}
+    if not route.metadata.deletion_timestamp:
+        wants |= set(former_versions(route)[: route.spec.rollback.keep_warm])
+    return wants - {""}

@@ -1,0 +1,145 @@
+"""Frozen snapshots of what is, as the planners see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from modelswap.api.agent import AgentReport, FetchResult
+from modelswap.api.v1alpha1.model_route import ModelRoute
+from modelswap.api.v1alpha1.model_runtime import ModelRuntime
+from modelswap.api.v1alpha1.model_version import ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerState:
+    """One container of a serving pod, as far as its fate matters."""
+
+    restarts: int = 0
+    running: bool = False
+    started_at: datetime | None = None
+    waiting_reason: str = ""
+    """Such as `ImagePullBackOff`, `CrashLoopBackOff`."""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    """Of the newest end, now or before the last restart."""
+    exit_reason: str = ""
+    """Such as `OOMKilled`, `Error`."""
+    exit_message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingPod:
+    """One serving pod and the report of its agent."""
+
+    name: str
+    uid: str
+    ip: str = ""
+    ready: bool = False
+    terminating: bool = False
+    unschedulable: str = ""
+    """Why no node takes it."""
+    fetch: ContainerState = ContainerState()
+    fetched: FetchResult | None = None
+    model_server: ContainerState = ContainerState()
+    agent: ContainerState = ContainerState()
+    report: AgentReport | None = None
+    """None while the agent has not been heard of, or no longer answers."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the operator is in touch with the agent."""
+        return self.report is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A child that exists."""
+
+    kind: str
+    name: str
+    uid: str
+    fingerprint: str = ""
+    """Of the manifest it was last applied from."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingVersion:
+    """A ModelVersion and what there is of it in the cluster."""
+
+    resource: ModelVersion
+    runtime: ModelRuntime | None = None
+    children: Mapping[tuple[str, str], Child] = field(default_factory=dict)
+    """By kind and name."""
+    pods: tuple[ServingPod, ...] = ()
+    certificate_renewal: datetime | None = None
+    """When the agents' certificate is to be made anew; None when there is none."""
+
+    @property
+    def name(self) -> str:
+        """Name of the ModelVersion."""
+        return self.resource.metadata.name
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.resource.spec.version
+
+    @property
+    def live_pods(self) -> tuple[ServingPod, ...]:
+        """Pods that are not on their way out."""
+        return tuple(pod for pod in self.pods if not pod.terminating)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedVersion:
+    """What the planner of a ModelVersion sees."""
+
+    version: ServingVersion
+    routes: tuple[ModelRoute, ...] = ()
+    """Routes of its model in its namespace."""
+    siblings: tuple[ModelVersion, ...] = ()
+    """All versions of its model in its namespace, itself among them."""
+    name_taken: str = ""
+    """Why a child could not be created: another's object has its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteService:
+    """The route's Service and where its endpoints lead."""
+
+    uid: str
+    fingerprint: str
+    selected: str
+    """Name of the ModelVersion that its selector names."""
+    endpoints: frozenset[str] = frozenset()
+    """Ready pod addresses."""
+    cluster_ip: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """Which version answered a request through the Service."""
+
+    answered: str
+    """Name of the ModelVersion, or empty."""
+    at: datetime
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedRoute:
+    """What the planner of a ModelRoute sees."""
+
+    route: ModelRoute
+    versions: Mapping[str, ServingVersion] = field(default_factory=dict)
+    """Every version of the model in the namespace, by version."""
+    service: RouteService | None = None
+    probe: ProbeResult | None = None
+    """The newest probe of the running swap."""
+    conflict: str = ""
+    """Why this route may not lead anywhere: another, older one leads to the same model."""
+    name_taken: str = ""
+    """Why the Service could not be created: another's has its name."""

@@ -1,0 +1,293 @@
+"""The steps of a running swap: from one state, by what is observed, to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from modelswap.api.agent import Hold, HoldOutcome, HoldReport, TrafficMode
+from modelswap.api.v1alpha1.model_route import OnDrainTimeout, SwapKind, SwapState, SwapStatus
+
+from .assessment import assess
+from .needs import load_failed
+from .observed import ObservedRoute, ServingPod, ServingVersion
+from .plan import Action, Probe
+from .traffic import LOCAL, as_is, direct, follows, hand_over, peers_of, toward
+
+RELEASE_MARGIN_SECONDS = 0.5
+"""A hold is released this long before its deadline at the latest, so that no agent releases by itself meanwhile."""
+UNREACHABLE_SECONDS = 2.0
+"""How long an agent that does not answer keeps a swap waiting; its pod cannot hold, but loses nothing either."""
+BLINK_SECONDS = 0.3
+"""A rollback holds only until every agent has heard of it: this long at the most."""
+VERIFY_SECONDS = 30.0
+"""How long the route may take to answer with the target."""
+PROBE_SECONDS = 0.25
+"""Between two requests that verify the route."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one look at a running swap comes to."""
+
+    swap: SwapStatus
+    actions: tuple[Action, ...] = ()
+    serving: str | None = None
+    """Version that the Service should select; None while it stays as it is."""
+    again: bool = False
+    """Whether the state has changed, so that the next look follows at once."""
+    requeue_after: float | None = None
+    current: str | None = None
+    """The route's new current version."""
+
+
+def advance(observed: ObservedRoute, now: datetime) -> Step:
+    """Take the running swap as far as what is observed allows."""
+    swap = observed.route.status.swap
+    if swap.to_version not in observed.versions:
+        return _unproven(observed, "the target has been deleted", now)
+    steps = {
+        SwapState.PREPARING: _prepare,
+        SwapState.DRAINING: _drain if swap.kind is SwapKind.SWAP else _drain_after,
+        SwapState.SWAPPING: _switch,
+        SwapState.VERIFYING: _verify,
+    }
+    return steps[swap.state](observed, now)
+
+
+def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -> Step:
+    """End a swap before its switch: release every hold, the source goes on serving."""
+    source = observed.route.status.swap.from_version
+    return Step(
+        swap=_with(observed, state=SwapState.FAILED, end_time=now, message=f"{reason}: {message}"),
+        actions=toward(observed.versions, source),
+        again=True,
+    )
+
+
+def _prepare(observed: ObservedRoute, now: datetime) -> Step:
+    swap = observed.route.status.swap
+    target = observed.versions[swap.to_version]
+    actions = toward(observed.versions, swap.from_version)
+    if load_failed(target.resource):
+        return abandon(observed, "TargetLoadFailed", target.resource.status.last_error, now)
+    assessment = assess(target)
+    if not assessment.serving:
+        return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
+    if swap.kind is SwapKind.SWAP and _sources(observed):
+        return Step(swap=_with(observed, state=SwapState.DRAINING, drain_time=now, message="draining"), again=True)
+    return Step(swap=_with(observed, state=SwapState.SWAPPING, switch_time=now, message="handing over"), again=True)
+
+
+def _drain(observed: ObservedRoute, now: datetime) -> Step:
+    """Hold everywhere and wait until no request is in flight."""
+    route, swap = observed.route, observed.route.status.swap
+    assert swap.drain_time is not None
+    target = observed.versions[swap.to_version]
+    if not assess(target).serving:
+        return abandon(observed, "TargetUnhealthy", f"{target.name}: {assess(target).message}", now)
+    hold = Hold(id=swap.id, seconds=route.spec.swap.max_hold_seconds)
+    pods = _all_pods(observed)
+    calls = tuple(call for pod in pods for call in direct([pod], as_is(pod, hold), "Hold"))
+    since = (now - swap.drain_time).total_seconds()
+    limit = min(route.spec.swap.max_hold_seconds - RELEASE_MARGIN_SECONDS, route.spec.swap.drain_timeout_seconds)
+    in_flight = _in_flight(_source_pods(observed))
+    state = _with(observed, message=f"{in_flight} requests in flight")
+    waiting = calls or _deaf(observed, since)
+    expired = any(_held(pod, swap.id, HoldOutcome.EXPIRED) for pod in pods)
+    if not waiting and in_flight == 0 and not expired:
+        return _to_switch(observed, now, "handing over")
+    if since >= limit or expired:
+        if route.spec.swap.on_drain_timeout is OnDrainTimeout.ABORT:
+            message = f"{in_flight} requests were still in flight after {since:.1f} s of holding"
+            return abandon(observed, "DrainTimeout", message, now)
+        return _to_switch(observed, now, f"handing over with {in_flight} requests still in flight")
+    return Step(swap=state, actions=calls, requeue_after=min(limit - since, UNREACHABLE_SECONDS))
+
+
+def _to_switch(observed: ObservedRoute, now: datetime, message: str) -> Step:
+    return Step(swap=_with(observed, state=SwapState.SWAPPING, switch_time=now, message=message), again=True)
+
+
+def _switch(observed: ObservedRoute, now: datetime) -> Step:
+    """Hand over, then select: in this order, as the hand-over alone makes the cut-over right."""
+    swap = observed.route.status.swap
+    assert swap.switch_time is not None
+    since = (now - swap.switch_time).total_seconds()
+    if swap.kind is SwapKind.ROLLBACK and since < BLINK_SECONDS:
+        calls = _blink(observed)
+        if calls:
+            return Step(swap=_with(observed), actions=calls, requeue_after=BLINK_SECONDS - since)
+    target = observed.versions[swap.to_version]
+    first = direct(target.live_pods, LOCAL, "Serve")
+    if first:
+        return Step(swap=_with(observed), actions=first, requeue_after=UNREACHABLE_SECONDS)
+    peers = peers_of(pod for pod in target.live_pods if pod.ready)
+    rest = direct(_source_pods(observed), hand_over(peers), "HandOver") if peers else ()
+    waiting = rest or _deaf(observed, since)
+    if waiting:
+        return Step(swap=_with(observed), actions=rest, requeue_after=UNREACHABLE_SECONDS)
+    selected = observed.service is not None and observed.service.selected == target.name
+    if not selected:
+        return Step(swap=_with(observed), serving=swap.to_version, requeue_after=UNREACHABLE_SECONDS)
+    state = SwapState.DRAINING if swap.kind is SwapKind.ROLLBACK else SwapState.VERIFYING
+    message = "verifying" if state is SwapState.VERIFYING else "draining"
+    return Step(
+        swap=_with(observed, state=state, message=message),
+        serving=swap.to_version,
+        current=swap.to_version,
+        again=True,
+    )
+
+
+def _blink(observed: ObservedRoute) -> tuple[Action, ...]:
+    """A rollback's hold: only as long as it takes until all agents hold, so that none answers after the target has."""
+    swap = observed.route.status.swap
+    hold = Hold(id=swap.id, seconds=1)
+    pods = [pod for pod in _all_pods(observed) if pod.report and not _handed_over(pod, observed)]
+    return tuple(call for pod in pods for call in direct([pod], as_is(pod, hold), "Hold"))
+
+
+def _handed_over(pod: ServingPod, observed: ObservedRoute) -> bool:
+    target = observed.versions[observed.route.status.swap.to_version]
+    return follows(pod, hand_over(peers_of(p for p in target.live_pods if p.ready)))
+
+
+def _drain_after(observed: ObservedRoute, now: datetime) -> Step:
+    """After a rollback's switch: let the requests end that the source had begun."""
+    swap = observed.route.status.swap
+    in_flight = _in_flight(_source_pods(observed))
+    left = _drain_left(observed, now)
+    keep = _keep_switched(observed)
+    if in_flight and left > 0:
+        return Step(swap=_with(observed, message=f"{in_flight} requests in flight"), actions=keep, requeue_after=left)
+    return Step(
+        swap=_with(observed, state=SwapState.VERIFYING, message="verifying"),
+        actions=keep,
+        serving=swap.to_version,
+        again=True,
+    )
+
+
+def _verify(observed: ObservedRoute, now: datetime) -> Step:
+    """Prove that the address leads to the target, and let late requests on the source end."""
+    swap = observed.route.status.swap
+    assert swap.switch_time is not None
+    target = observed.versions[swap.to_version]
+    keep = _keep_switched(observed)
+    proof = _proof(observed, target)
+    if proof:
+        if (now - swap.switch_time).total_seconds() > VERIFY_SECONDS + observed.route.spec.swap.drain_timeout_seconds:
+            return _unproven(observed, proof, now)
+        return Step(
+            swap=_with(observed, message=proof),
+            actions=(*keep, Probe(expected=target.name)),
+            serving=swap.to_version,
+            requeue_after=PROBE_SECONDS,
+        )
+    in_flight = _in_flight(_source_pods(observed))
+    left = _drain_left(observed, now)
+    if in_flight and left > 0:
+        message = f"{in_flight} requests in flight on the source"
+        return Step(swap=_with(observed, message=message), actions=keep, serving=swap.to_version, requeue_after=left)
+    done = _with(observed, state=SwapState.COMPLETED, end_time=now, message=f"{target.name} serves")
+    return Step(swap=_counted(done, observed, remaining=in_flight), actions=keep, serving=swap.to_version, again=True)
+
+
+def _proof(observed: ObservedRoute, target: ServingVersion) -> str:
+    """What is still missing until the address is proven to lead to the target; empty when it is."""
+    swap, service, probe = observed.route.status.swap, observed.service, observed.probe
+    assert swap.switch_time is not None
+    if service is None or service.selected != target.name:
+        return "waiting for the Service"
+    addresses = {pod.ip for pod in target.pods}
+    if not service.endpoints or not service.endpoints <= addresses:
+        return "waiting for the Service's endpoints"
+    if probe is None or probe.at < swap.switch_time:
+        return "asking the route which version answers"
+    if probe.answered != target.name:
+        return f"the route answered with {probe.answered or probe.error}, not with {target.name}"
+    return ""
+
+
+def _unproven(observed: ObservedRoute, proof: str, now: datetime) -> Step:
+    """The switch did not take: lead back to the source, if there is one."""
+    swap = observed.route.status.swap
+    failed = _with(observed, state=SwapState.FAILED, end_time=now, message=f"VerifyFailed: {proof}")
+    source = swap.from_version
+    if source not in observed.versions:
+        return Step(swap=_counted(failed, observed, remaining=0), serving=swap.to_version, again=True)
+    return Step(
+        swap=_counted(failed, observed, remaining=0),
+        actions=toward(observed.versions, source),
+        serving=source,
+        current=source,
+        again=True,
+    )
+
+
+def _keep_switched(observed: ObservedRoute) -> tuple[Action, ...]:
+    return toward(observed.versions, observed.route.status.swap.to_version)
+
+
+def _drain_left(observed: ObservedRoute, now: datetime) -> float:
+    swap = observed.route.status.swap
+    began = swap.drain_time or swap.switch_time or now
+    return observed.route.spec.swap.drain_timeout_seconds - (now - began).total_seconds()
+
+
+def _sources(observed: ObservedRoute) -> list[ServingVersion]:
+    """Every loaded version but the target: each may still be reached by a client of the route."""
+    target = observed.route.status.swap.to_version
+    return [v for name, v in observed.versions.items() if name != target and v.pods]
+
+
+def _source_pods(observed: ObservedRoute) -> list[ServingPod]:
+    return [pod for version in _sources(observed) for pod in version.pods]
+
+
+def _all_pods(observed: ObservedRoute) -> list[ServingPod]:
+    """The pods to hold: the sources', and those of a target that hands over until now."""
+    target = observed.versions[observed.route.status.swap.to_version]
+    return [
+        *_source_pods(observed),
+        *(p for p in target.live_pods if p.report and p.report.mode is TrafficMode.HAND_OVER),
+    ]
+
+
+def _deaf(observed: ObservedRoute, since: float) -> bool:
+    """Whether a serving source's agent has not been heard of, and still may be."""
+    return since < UNREACHABLE_SECONDS and any(p.ready and not p.reachable for p in _source_pods(observed))
+
+
+def _held(pod: ServingPod, swap_id: str, outcome: HoldOutcome) -> bool:
+    hold = pod.report.hold if pod.report else None
+    return hold is not None and hold.id == swap_id and hold.outcome is outcome
+
+
+def _in_flight(pods: list[ServingPod]) -> int:
+    return sum(pod.report.in_flight for pod in pods if pod.report)
+
+
+def _holds(observed: ObservedRoute) -> list[HoldReport]:
+    swap_id = observed.route.status.swap.id
+    reports = (pod.report for version in observed.versions.values() for pod in version.pods)
+    return [r.hold for r in reports if r and r.hold and r.hold.id == swap_id]
+
+
+def _with(observed: ObservedRoute, **changes: Any) -> SwapStatus:
+    return observed.route.status.swap.model_copy(update=changes)
+
+
+def _counted(swap: SwapStatus, observed: ObservedRoute, *, remaining: int) -> SwapStatus:
+    holds = _holds(observed)
+    begun = sum(hold.in_flight_at_start for hold in holds)
+    return swap.model_copy(
+        update={
+            "requests_drained": max(begun - remaining, 0),
+            "requests_remaining": remaining,
+            "held_requests": sum(hold.held_requests for hold in holds),
+            "hold_seconds": round(max((hold.longest_hold_seconds for hold in holds), default=0.0), 3),
+        }
+    )
