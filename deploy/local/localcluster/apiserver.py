@@ -61,6 +61,7 @@ class ApiServer:
 
         Raises:
             LocalClusterError: one of them ended, or was not ready in time.
+
         """
         client, peer = free_port(), free_port()
         self._spawn(

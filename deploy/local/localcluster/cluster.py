@@ -29,6 +29,7 @@ def up(layout: Layout) -> None:
 
     Raises:
         LocalClusterError: a part failed; the message names it and its log.
+
     """
     if os.geteuid() != 0:
         raise LocalClusterError("the local cluster needs root: it makes a network namespace and runs containers")
@@ -206,11 +207,7 @@ def _forget_last_boot(layout: Layout) -> None:
 def _end_pods(layout: Layout) -> None:
     """End the shims of our containerd, and the containers under them."""
     marker = str(layout.containerd_socket)
-    shims = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _is_shim(entry, marker)
-    ]
+    shims = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_shim(entry, marker)]
     for pid in shims:
         for victim in (*_descendants(pid), pid):
             _kill(victim)

@@ -10,7 +10,7 @@ from .errors import LocalClusterError
 
 
 def run(
-    command: Sequence[str | Path],
+    command: Sequence[object],
     *,
     log: Path | None = None,
     stdin: str | None = None,
@@ -22,6 +22,7 @@ def run(
 
     Raises:
         LocalClusterError: it failed, or took longer than `timeout` seconds.
+
     """
     words = [str(word) for word in command]
     title = " ".join(words[:6])
@@ -33,9 +34,7 @@ def run(
                     words, stdout=sink, stderr=sink, input=stdin, text=True, cwd=cwd, env=env, timeout=timeout
                 )
         else:
-            done = subprocess.run(
-                words, capture_output=True, input=stdin, text=True, cwd=cwd, env=env, timeout=timeout
-            )
+            done = subprocess.run(words, capture_output=True, input=stdin, text=True, cwd=cwd, env=env, timeout=timeout)
     except subprocess.TimeoutExpired as error:
         raise LocalClusterError(f"`{title}` did not end within {timeout:.0f} s{_where(log)}") from error
     except FileNotFoundError as error:

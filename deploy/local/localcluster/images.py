@@ -67,6 +67,7 @@ def ensure(layout: Layout, wanted: list[str], *, load: str | None) -> dict[str, 
         layout: of the local cluster.
         wanted: names of images.
         load: how another cluster gets the images (see LOADERS); None for the local one.
+
     """
     packages.ensure(layout, BUILD_PACKAGES)
     references = {}
@@ -127,14 +128,16 @@ def _machine_settings(layout: Layout) -> list[str]:
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, timeout=60, check=False
     ).stdout
-    wanted = re.findall(
-        r"^(?::env:|\w+)\.(cert|index-url|extra-index-url|trusted-host|proxy|timeout|default-timeout)='(.*)'$",
-        listing,
-        flags=re.MULTILINE,
+    wanted = dict(
+        re.findall(
+            r"^(?::env:|\w+)\.(cert|index-url|extra-index-url|trusted-host|proxy|timeout|default-timeout)='(.*)'$",
+            listing,
+            flags=re.MULTILINE,
+        )
     )
     if wanted:
         path = layout.cache / "pip.conf"
-        path.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in wanted))
+        path.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in wanted.items()))
         volumes.append(f"--volume={path}:/etc/pip.conf:ro")
     return volumes
 

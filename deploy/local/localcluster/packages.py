@@ -35,6 +35,7 @@ def ensure(layout: Layout, wanted: dict[str, str] | None = None) -> None:
 
     Raises:
         LocalClusterError: something is missing and this is not root on a Debian machine.
+
     """
     packages = sorted({p for program, p in (wanted or CLUSTER).items() if not _present(program)})
     if not packages:

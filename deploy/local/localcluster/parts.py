@@ -149,7 +149,10 @@ PARTS = (
 def write_configuration(layout: Layout) -> None:
     """The files that the parts read."""
     for name, text in configuration(layout).items():
-        (layout.state / name).write_text(text)
+        path = layout.state / name
+        # kube-proxy ends when its file is written, even with what was in it.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def configuration(layout: Layout) -> dict[str, str]:

@@ -73,7 +73,10 @@ def _certificate(pki: Path, identity: Identity, log: Path) -> None:
     key, request, certificate = (pki / f"{identity.name}.{suffix}" for suffix in ("key", "csr", "crt"))
     subject = f"/O={identity.organization}" if identity.organization else ""
     _key(key, log)
-    run(["openssl", "req", "-new", "-key", key, "-subj", f"{subject}/CN={identity.common_name}", "-out", request], log=log)
+    run(
+        ["openssl", "req", "-new", "-key", key, "-subj", f"{subject}/CN={identity.common_name}", "-out", request],
+        log=log,
+    )
     usage = "serverAuth" if identity.alternative_names else "clientAuth"
     extensions = f"extendedKeyUsage={usage}\nkeyUsage=critical,digitalSignature\n"
     if identity.alternative_names:

@@ -1,0 +1,1 @@
+"""The fetch step of a serving pod: brings the artifact and verifies it."""

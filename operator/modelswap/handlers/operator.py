@@ -78,6 +78,8 @@ class Operator:
                 registry=registry,
                 settings=_kopf_settings(),
                 standalone=True,
+                # By itself, kopf asks for the name of the user that it runs as; an image's user has none.
+                identity=self._settings.pod_name,  # type: ignore[arg-type]
                 clusterwide=not namespaces,
                 namespaces=namespaces,
                 stop_flag=stop,

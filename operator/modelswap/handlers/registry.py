@@ -29,8 +29,6 @@ KeysOf = Callable[[Body], Iterable[Any]]
 CHILDREN = {"Deployment": DEPLOYMENTS, "Service": SERVICES, "ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 
 
-
-
 def _identity(body: Body) -> Iterable[Any]:
     return ((body["metadata"]["namespace"], body["metadata"]["name"]),)
 

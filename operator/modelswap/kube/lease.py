@@ -36,16 +36,19 @@ async def lead(
 ) -> None:
     """Wait until this replica leads, then do `work`; returns when the work ends or the lead is lost.
 
-    The caller ends the process then: what a former leader still has under way must not be written.
+    The caller ends the process then: what a former leader still has under way must not be written. An error of the work
+    is raised here.
     """
-    done = asyncio.Event()
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def started() -> None:
         metrics.LEADER.set(1)
         try:
             await work()
-        finally:
-            done.set()
+        except Exception as error:
+            finished.set_exception(error)
+        else:
+            finished.set_result(None)
 
     async def stopped() -> None:
         metrics.LEADER.set(0)
@@ -61,14 +64,13 @@ async def lead(
         onstopped_leading=stopped,
     )
     election = asyncio.create_task(LeaderElection(config).run())
-    finished = asyncio.create_task(done.wait())
     await asyncio.wait({election, finished}, return_when=asyncio.FIRST_COMPLETED)
-    if finished.done() and not election.done():
+    if finished.done():
         election.cancel()
         await asyncio.wait({election})
         await _release(lock)
-    finished.cancel()
-    if election.done() and not election.cancelled():
+        finished.result()
+    else:
         election.result()
 
 

@@ -1,0 +1,145 @@
+"""Keep-alive clients, and one that sends a large body slowly; every answer is checked and counted.
+
+Prints a JSON line every half second and a summary at the end. Needs aiohttp only, and runs in the operator's image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiohttp
+
+CLIENTS = 30
+REQUESTS_PER_SECOND = 200
+LARGE_ROWS = 10_000
+LARGE_SECONDS = 1.5
+REPORT_SECONDS = 0.5
+TIMEOUT = aiohttp.ClientTimeout(total=60)
+FAILURES_SHOWN = 5
+
+PROBE = [6.0, 2.7, 5.1, 1.6]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request and what came of it; times are seconds since the epoch."""
+
+    sent: float
+    arrived: float
+    version: str
+    large: bool
+
+
+@dataclass
+class Record:
+    """Everything that happened."""
+
+    answers: list[Answer] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def counts(self) -> dict[str, object]:
+        """For a progress line."""
+        versions = Counter(answer.version for answer in self.answers)
+        return {"sent": len(self.answers) + len(self.failures), "failed": len(self.failures), "versions": versions}
+
+
+def body(rows: int) -> dict[str, object]:
+    """An inference request of the Open Inference Protocol."""
+    return {"inputs": [{"name": "x", "shape": [rows, 4], "datatype": "FP64", "data": [PROBE] * rows}]}
+
+
+async def slowly(content: bytes, seconds: float) -> AsyncIterator[bytes]:
+    """A body that takes its time."""
+    pieces = 15
+    size = len(content) // pieces + 1
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+        await asyncio.sleep(seconds / pieces)
+
+
+async def ask(http: aiohttp.ClientSession, url: str, record: Record, versions: dict[int, str], *, large: bool) -> None:
+    """Send one request and check the answer. Nothing is sent twice: aiohttp does not retry a POST."""
+    content = json.dumps(body(LARGE_ROWS if large else 1)).encode()
+    data = slowly(content, LARGE_SECONDS) if large else content
+    sent = time.time()
+    try:
+        async with http.post(url, data=data, headers={"Content-Type": "application/json"}) as response:
+            text = await response.text()
+            if response.status != 200:
+                raise ValueError(f"status {response.status}: {text[:120]}")
+            found = json.loads(text)["outputs"][0]["data"]
+            if len(set(found)) != 1 or found[0] not in versions:
+                raise ValueError(f"answer {found[:4]}")
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, OSError) as error:
+        record.failures.append(f"{type(error).__name__}: {error}")
+        return
+    record.answers.append(Answer(sent, time.time(), versions[found[0]], large))
+
+
+async def client(
+    url: str, record: Record, versions: dict[int, str], *, until: float, pause: float, large: bool
+) -> None:
+    """One client with one connection of its own."""
+    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=120)
+    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as http:
+        due = time.time()
+        while time.time() < until:
+            await ask(http, url, record, versions, large=large)
+            due = max(due + pause, time.time() - pause)
+            await asyncio.sleep(max(due - time.time(), 0))
+
+
+async def report(record: Record, until: float) -> None:
+    """Print where the run is."""
+    while time.time() < until:
+        await asyncio.sleep(REPORT_SECONDS)
+        print(json.dumps({"time": time.time(), **record.counts()}), flush=True)
+
+
+def summary(record: Record) -> dict[str, object]:
+    """The whole run, told by the versions in the order in which they began to answer."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    last_sent: dict[str, float] = {}
+    for answer in sorted(record.answers, key=lambda a: a.arrived):
+        first.setdefault(answer.version, answer.arrived)
+        last[answer.version] = answer.arrived
+        last_sent[answer.version] = max(last_sent.get(answer.version, 0), answer.sent)
+    quick = [answer.arrived - answer.sent for answer in record.answers if not answer.large]
+    return {
+        **record.counts(),
+        "failures": record.failures[:FAILURES_SHOWN],
+        "first_answer": first,
+        "last_answer": last,
+        "last_sent": last_sent,
+        "median_latency": statistics.median(quick) if quick else 0,
+        "max_latency": max(quick, default=0),
+        "large_answers": sum(answer.large for answer in record.answers),
+    }
+
+
+async def main() -> None:
+    """Run all clients side by side."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--answers", required=True, help='version → class, as in {"1.0.0": 2}')
+    arguments = parser.parse_args()
+    versions = {answer: version for version, answer in json.loads(arguments.answers).items()}
+    record, until = Record(), time.time() + arguments.seconds
+    pause = CLIENTS / REQUESTS_PER_SECOND
+    clients = [client(arguments.url, record, versions, until=until, pause=pause, large=False) for _ in range(CLIENTS)]
+    clients.append(client(arguments.url, record, versions, until=until, pause=1.0, large=True))
+    await asyncio.gather(report(record, until), *clients)
+    print(json.dumps({"summary": summary(record)}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,65 @@
+"""What must outlive a restart of the agent's container: where requests go, and what was counted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from modelswap.api.agent import HoldOutcome, TrafficMode
+
+
+class TrafficState(BaseModel):
+    """The traffic that is in force."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: TrafficMode = TrafficMode.LOCAL
+    peers: tuple[str, ...] = ()
+    closing: bool = False
+    """The pod ends: answers close their connections."""
+    hold_id: str = ""
+    """Of the newest hold."""
+    deadline_ms: int = 0
+    """Of the running hold, since the epoch; 0 when none runs."""
+    hold_outcome: HoldOutcome = HoldOutcome.RELEASED
+    in_flight_at_start: int = 0
+
+    @property
+    def haproxy_mode(self) -> str:
+        """The map's word."""
+        if self.mode is TrafficMode.HAND_OVER:
+            return "next"
+        return "close" if self.closing else "local"
+
+
+class Counters(BaseModel):
+    """Requests counted by HAProxy processes that have ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int = 0
+    errors: int = 0
+
+
+class SavedState(BaseModel):
+    """The file's content."""
+
+    traffic: TrafficState = TrafficState()
+    counters: Counters = Counters()
+
+
+def load(path: Path) -> SavedState:
+    """What an earlier run has saved; at the first start, the defaults."""
+    try:
+        return SavedState.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return SavedState()
+
+
+def save(path: Path, state: SavedState) -> None:
+    """Save for a later run; a crash leaves the old file or the new one."""
+    part = path.with_suffix(".part")
+    part.write_text(state.model_dump_json())
+    os.replace(part, path)

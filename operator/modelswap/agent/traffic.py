@@ -1,0 +1,206 @@
+"""Directs HAProxy: hold, release, hand over; and watches what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from modelswap.api.agent import MAX_PEERS, HoldOutcome, HoldReport, TrafficMode, TrafficRequest
+
+from . import state as states
+from .haproxy import Haproxy, HaproxyError, Held, Traffic
+from .haproxy_config import lua, render, state_map
+from .settings import AgentSettings
+from .signals import Revision
+from .state import Counters, SavedState, TrafficState
+
+logger = logging.getLogger(__name__)
+
+HOLDING_TICK = 0.005
+BUSY_TICK = 0.02
+IDLE_TICK = 1.0
+
+
+class TrafficDirector:
+    """The data plane of one pod."""
+
+    def __init__(self, settings: AgentSettings, revision: Revision, *, model_version: str, model_port: int) -> None:
+        self._settings = settings
+        self._revision = revision
+        self._model_version = model_version
+        self._model_port = model_port
+        self._file = settings.run / "state.json"
+        saved = states.load(self._file)
+        self._state = saved.traffic.model_copy(update={"closing": False})
+        self._before = saved.counters
+        self._haproxy = Haproxy(settings.admin_socket)
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self.traffic = Traffic()
+        self.held = Held()
+        self.last_request_at: datetime | None = None
+
+    @property
+    def state(self) -> TrafficState:
+        """What is in force."""
+        return self._state
+
+    @property
+    def counters(self) -> Counters:
+        """Requests since the pod began."""
+        return Counters(
+            requests=self._before.requests + self.traffic.requests, errors=self._before.errors + self.traffic.errors
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of the route that have not been answered; while holding, those on their way to a peer too."""
+        passing = self.traffic.handing_over if self._holding() else 0
+        return self.traffic.in_flight + passing
+
+    @property
+    def drained(self) -> bool:
+        """Whether no request is at the model."""
+        return not (self.traffic.in_flight or self.traffic.direct_in_flight or self.traffic.handing_over)
+
+    async def start(self) -> None:
+        """Start HAProxy as it was before a restart.
+
+        Raises:
+            HaproxyError: it did not start.
+
+        """
+        run = self._settings.run
+        (run / "hold.lua").write_text(lua())
+        self._settings.state_map.write_text(state_map(self._state))
+        config = run / "haproxy.cfg"
+        config.write_text(
+            render(self._settings, self._state, model_version=self._model_version, model_port=self._model_port)
+        )
+        await self._haproxy.start(config)
+
+    async def wait(self) -> int:
+        """HAProxy's exit code, once it has ended."""
+        return await self._haproxy.wait()
+
+    def finish(self) -> None:
+        """Let the last requests end."""
+        self._save()
+        self._haproxy.finish()
+
+    def kill(self) -> None:
+        """End at once."""
+        self._haproxy.kill()
+
+    async def direct(self, request: TrafficRequest) -> None:
+        """Bring a request into force; one that is in force already changes nothing.
+
+        Raises:
+            HaproxyError: HAProxy did not do as told.
+
+        """
+        async with self._lock:
+            if request.hold is not None and request.hold.id != self._state.hold_id:
+                await self._hold(request.hold.id, request.hold.seconds)
+            if (request.mode, request.peers) != (self._state.mode, self._state.peers):
+                await self._switch(request.mode, request.peers)
+            if request.hold is None and self._state.hold_outcome is HoldOutcome.HOLDING:
+                await self._release()
+            await self.refresh()
+
+    async def close_connections(self) -> None:
+        """From now on answers of the own model end their client's connection: the pod goes."""
+        async with self._lock:
+            self._set(closing=True)
+            await self._haproxy.change(self._map("mode", self._state.haproxy_mode))
+
+    async def _hold(self, hold_id: str, seconds: float) -> None:
+        deadline = int((time.time() + seconds) * 1000)
+        await self._haproxy.change(self._map("id", hold_id), self._map("hold", str(deadline)))
+        self._set(hold_id=hold_id, deadline_ms=deadline, hold_outcome=HoldOutcome.HOLDING)
+        await self.refresh()
+        self._set(in_flight_at_start=self.in_flight)
+
+    async def _switch(self, mode: TrafficMode, peers: tuple[str, ...]) -> None:
+        commands = []
+        for index in range(MAX_PEERS):
+            server = f"set server next/s{index}"
+            if index < len(peers):
+                address, _, port = peers[index].rpartition(":")
+                commands += [f"{server} addr {address} port {port}", f"{server} state ready"]
+            elif index < len(self._state.peers):
+                commands.append(f"{server} state maint")
+        if commands:
+            await self._haproxy.change(*commands)
+        self._set(mode=mode, peers=peers)
+        await self._haproxy.change(self._map("mode", self._state.haproxy_mode))
+
+    async def _release(self) -> None:
+        await self._haproxy.change(self._map("hold", "0"))
+        expired = time.time() * 1000 >= self._state.deadline_ms
+        self._set(deadline_ms=0, hold_outcome=HoldOutcome.EXPIRED if expired else HoldOutcome.RELEASED)
+
+    def _map(self, key: str, value: str) -> str:
+        return f"set map {self._settings.state_map} {key} {value}"
+
+    def _set(self, **changes: object) -> None:
+        self._state = self._state.model_copy(update=changes)
+        self._save()
+        self._revision.bump()
+        self._wake.set()
+
+    def _save(self) -> None:
+        states.save(self._file, SavedState(traffic=self._state, counters=self.counters))
+
+    def _holding(self) -> bool:
+        return self._state.hold_outcome is HoldOutcome.HOLDING
+
+    async def refresh(self) -> None:
+        """Read HAProxy's counters now."""
+        before, was_busy = self.traffic, bool(self.in_flight)
+        self.traffic, self.held = await self._haproxy.traffic(), await self._haproxy.held()
+        if self.traffic.requests != before.requests:
+            self.last_request_at = datetime.now(UTC)
+        if self._holding() and time.time() * 1000 >= self._state.deadline_ms:
+            self._set(deadline_ms=0, hold_outcome=HoldOutcome.EXPIRED)
+        if bool(self.in_flight) != was_busy and (self._holding() or self._state.mode is TrafficMode.HAND_OVER):
+            self._revision.bump()
+
+    async def watch(self) -> None:
+        """Keep the counters fresh: often while somebody waits for a drain, else hardly ever."""
+        saved = self.counters
+        while True:
+            try:
+                await self.refresh()
+            except HaproxyError as error:
+                logger.warning("%s", error)
+            if self.counters != saved and not self._holding():
+                saved = self.counters
+                self._save()
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._tick())
+            except TimeoutError:
+                continue
+
+    def _tick(self) -> float:
+        if self._holding():
+            return HOLDING_TICK
+        leaving = self._state.mode is TrafficMode.HAND_OVER or self._state.closing
+        return BUSY_TICK if leaving and not self.drained else IDLE_TICK
+
+    def hold_report(self) -> HoldReport | None:
+        """The newest hold."""
+        state = self._state
+        if not state.hold_id:
+            return None
+        held = self.held if self.held.id == state.hold_id else Held()
+        return HoldReport(
+            id=state.hold_id,
+            outcome=state.hold_outcome,
+            in_flight_at_start=state.in_flight_at_start,
+            held_requests=held.total,
+            longest_hold_seconds=held.longest_seconds,
+        )

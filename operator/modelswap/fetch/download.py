@@ -1,0 +1,74 @@
+"""Brings an artifact to a folder, verified on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import FetchError
+from .manifest import check_digest, check_path, digest_of_folder
+from .store import Artifact, Found
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that are there and the bytes in all."""
+
+
+def download(artifact: Artifact, target: Path, *, sha256: str | None, progress: Progress) -> tuple[str, int]:
+    """Fetch everything; the digest (hexadecimal) and the bytes.
+
+    What an earlier, broken attempt has left is removed first; nothing stands in the target's place before it is verified.
+
+    Raises:
+        FetchError: it cannot be fetched, or is not what the spec says.
+
+    """
+    staging = target / ".fetching"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    files = artifact.files()
+    total = sum(file.size for file in files)
+    _check_space(target, total)
+    done = 0
+    digests: dict[str, str] = {}
+    for file in files:
+        place = staging / check_path(file.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        digests[file.path] = _copy(artifact, file, place, lambda size: progress(done + size, total))
+        done += file.size
+    digest = digest_of_folder(digests) if artifact.is_folder else next(iter(digests.values()))
+    if sha256:
+        check_digest(artifact.uri, digest, sha256)
+    _move_in(staging, target)
+    return digest, total
+
+
+def _copy(artifact: Artifact, file: Found, place: Path, progress: Callable[[int], None]) -> str:
+    hasher, size = hashlib.sha256(), 0
+    with place.open("wb") as sink:
+        for piece in artifact.read(file):
+            sink.write(piece)
+            hasher.update(piece)
+            size += len(piece)
+            progress(size)
+    if size != file.size:
+        raise FetchError("ShortRead", f"{file.path} ended after {size} of {file.size} bytes", permanent=False)
+    return hasher.hexdigest()
+
+
+def _check_space(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target).free
+    if needed > free:
+        raise FetchError(
+            "NoSpace", f"the artifact has {needed} bytes, but the node has {free} bytes free for it", permanent=False
+        )
+
+
+def _move_in(staging: Path, target: Path) -> None:
+    for old in target.iterdir():
+        if old != staging:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for new in staging.iterdir():
+        new.rename(target / new.name)
+    staging.rmdir()
