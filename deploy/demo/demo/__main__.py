@@ -79,7 +79,7 @@ def _step(title: str) -> Iterator[None]:
 
 
 def _install(images: dict[str, str]) -> None:
-    values = {}
+    values: dict[str, str] = {}
     for prefix, image in (("image", images["operator"]), ("agentImage", images["agent"])):
         repository, _, tag = image.rpartition(":")
         values |= {f"{prefix}.repository": repository, f"{prefix}.tag": tag}

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 
 from . import cluster, images, tools
 from .errors import LocalClusterError
@@ -45,28 +46,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace, layout: Layout) -> int:
-    match arguments.command:
-        case "up":
-            cluster.up(layout)
-        case "down":
-            cluster.down(layout)
-        case "destroy":
-            cluster.destroy(layout)
-        case "status":
-            return 0 if cluster.status(layout) else 1
-        case "env":
-            for name, value in cluster.environment(layout).items():
-                print(f"export {name}={shlex.quote(value)}")
-        case "shell":
-            return cluster.execute(layout, [os.environ.get("SHELL", "/bin/bash")])
-        case "tools":
-            print(tools.ensure(layout))
-        case "images":
-            wanted = arguments.names or images.names()
-            print(json.dumps(images.ensure(layout, wanted, load=images.load_from_environment()), indent=2))
-        case "run":
-            return cluster.execute(layout, [word for word in arguments.words if word != "--"])
-    return 0
+    command = COMMANDS[arguments.command]
+    return command(layout, arguments) or 0
+
+
+def _env(layout: Layout, _: argparse.Namespace) -> None:
+    for name, value in cluster.environment(layout).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def _images(layout: Layout, arguments: argparse.Namespace) -> None:
+    wanted = arguments.names or images.names()
+    print(json.dumps(images.ensure(layout, wanted, load=images.load_from_environment())))
+
+
+COMMANDS: dict[str, Callable[[Layout, argparse.Namespace], int | None]] = {
+    "up": lambda layout, _: cluster.up(layout),
+    "down": lambda layout, _: cluster.down(layout),
+    "destroy": lambda layout, _: cluster.destroy(layout),
+    "status": lambda layout, _: 0 if cluster.status(layout) else 1,
+    "env": _env,
+    "shell": lambda layout, _: cluster.execute(layout, [os.environ.get("SHELL", "/bin/bash")]),
+    "tools": lambda layout, _: print(tools.ensure(layout)),
+    "images": _images,
+    "run": lambda layout, arguments: cluster.execute(layout, [w for w in arguments.words if w != "--"]),
+}
 
 
 if __name__ == "__main__":

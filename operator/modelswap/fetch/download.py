@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .errors import FetchError
@@ -18,7 +19,7 @@ Progress = Callable[[int, int], None]
 def download(artifact: Artifact, target: Path, *, sha256: str | None, progress: Progress) -> tuple[str, int]:
     """Fetch everything; the digest (hexadecimal) and the bytes.
 
-    What an earlier, broken attempt has left is removed first; nothing stands in the target's place before it is verified.
+    What a broken attempt has left is removed first; nothing stands in the target's place before it is verified.
 
     Raises:
         FetchError: it cannot be fetched, or is not what the spec says.
@@ -35,13 +36,17 @@ def download(artifact: Artifact, target: Path, *, sha256: str | None, progress: 
     for file in files:
         place = staging / check_path(file.path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        digests[file.path] = _copy(artifact, file, place, lambda size: progress(done + size, total))
+        digests[file.path] = _copy(artifact, file, place, partial(_add, progress, done, total))
         done += file.size
     digest = digest_of_folder(digests) if artifact.is_folder else next(iter(digests.values()))
     if sha256:
         check_digest(artifact.uri, digest, sha256)
     _move_in(staging, target)
     return digest, total
+
+
+def _add(progress: Progress, before: int, total: int, size: int) -> None:
+    progress(before + size, total)
 
 
 def _copy(artifact: Artifact, file: Found, place: Path, progress: Callable[[int], None]) -> str:

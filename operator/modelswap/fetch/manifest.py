@@ -10,13 +10,13 @@ from .errors import FetchError
 
 
 def digest_of_folder(files: Mapping[str, str]) -> str:
-    """Digest of a folder's manifest.
+    r"""Digest of a folder's manifest.
 
     Args:
         files: relative path → sha256, hexadecimal.
 
     The manifest has a line `<sha256>  <relative path>` a file, sorted by path as bytes: what `sha256sum` prints for
-    `find . -type f -printf '%P\\n' | LC_ALL=C sort`.
+    `find . -type f -printf '%P\n' | LC_ALL=C sort`.
 
     """
     ordered = sorted(files.items(), key=lambda item: item[0].encode())

@@ -1,0 +1,71 @@
+# `make demo` and `make test` need git, make, python3 and, on a machine without a cluster, root on Debian.
+# With KUBECONFIG set, that cluster is used; MODELSWAP_IMAGE_LOAD then says how it gets images (see CONTRIBUTING.md).
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+LOCAL := python3 -m localcluster
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/deploy/local:$(CURDIR)/deploy/demo
+SOURCES := operator deploy tests
+
+ifdef KUBECONFIG
+IN_CLUSTER := env
+CLUSTER :=
+else
+IN_CLUSTER := $(LOCAL) run --
+CLUSTER := cluster-up
+endif
+
+.PHONY: help demo test lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
+
+help: ## What there is to do
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real cluster (REPORT=FILE for the figures)
+	@images=$$($(LOCAL) images) && \
+	$(IN_CLUSTER) $(abspath $(PYTHON)) -m demo --images "$$images" $(if $(REPORT),--report $(REPORT))
+
+test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)
+	@images=$$($(LOCAL) images) && \
+	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest $(ARGS)
+
+lint: $(VENV)/ready ## Style, types, imports, generated files
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check $(SOURCES)
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(MAKE) --no-print-directory verify
+
+format: $(VENV)/ready ## Bring the sources into form
+	$(VENV)/bin/ruff check --fix $(SOURCES)
+	$(VENV)/bin/ruff format $(SOURCES)
+
+crds generate: $(VENV)/ready ## Write what is generated: the CRDs
+	$(PYTHON) -m modelswap.api.crdgen crds
+	rm -rf charts/modelswap/crds && cp -r crds charts/modelswap/crds
+
+verify: generate ## Fail when a generated file is out of date
+	@git diff --exit-code --stat -- crds charts/modelswap/crds
+
+cluster-up: ## A real Kubernetes on this machine
+	@$(LOCAL) up
+
+cluster-down: ## End it; its objects stay
+	@$(LOCAL) down
+
+cluster-destroy: ## End it and remove everything
+	@$(LOCAL) destroy
+
+cluster-status: ## How its parts are
+	@$(LOCAL) status
+
+images: ## Build the images and bring them to the cluster
+	@$(LOCAL) images
+
+shell: ## A shell with kubectl and helm at the cluster
+	@$(LOCAL) shell
+
+$(VENV)/ready: requirements-dev.txt pyproject.toml
+	@python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -q && apt-get install -qy python3-venv)
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
