@@ -65,6 +65,7 @@ def start(command: Sequence[str], *, log: Path, pid_file: PidFile, env: Mapping[
         child = subprocess.Popen(
             list(command), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, env=dict(env)
         )
+    child.returncode = 0  # nobody waits for it here: it outlives us
     process = Process.of(child.pid)
     if process is None:
         raise LocalClusterError(f"{command[0]} ended at once; its log is {log}\n{tail(log)}")

@@ -85,7 +85,8 @@ def former_versions(route: ModelRoute) -> list[str]:
 
 def served_before(route: ModelRoute, version: str) -> bool:
     """Whether a version stands in the route's history as one that it was led to."""
-    return any(e.version == version and e.result is SwapState.COMPLETED for e in route.status.history)
+    kept = route.status.history[: route.spec.history_limit]
+    return any(e.version == version and e.result is SwapState.COMPLETED for e in kept)
 
 
 def needed(route: ModelRoute, versions: Iterable[ModelVersion]) -> set[str]:

@@ -18,6 +18,10 @@ from .plan import Action, Event, Plan
 from .swap_steps import Step
 
 
+QUICK_SECONDS = 1.0
+"""A swap that takes less is told by its begin and its end."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RouteView:
     """What a look at a route came to."""
@@ -41,7 +45,7 @@ def finish(observed: ObservedRoute, view: RouteView, now: datetime) -> Plan:
     return Plan(
         status=after if write else None,
         actions=view.actions,
-        events=tuple(_events(route, status)) if write else (),
+        events=tuple(_events(route, status, now)) if write else (),
         requeue_after=0.0 if step and step.again else (step.requeue_after if step else view.requeue_after),
         labels={"swap": status.swap.id} if status.swap.state in ACTIVE else {},
     )
@@ -144,9 +148,9 @@ def _healthy(observed: ObservedRoute, current: str) -> Verdict:
     return Verdict("Healthy", True, "Serving", f"{version.name} serves")
 
 
-def _events(route: ModelRoute, status: ModelRouteStatus) -> Iterable[Event]:
+def _events(route: ModelRoute, status: ModelRouteStatus, now: datetime) -> Iterable[Event]:
     old, swap = route.status, status.swap
-    if (old.swap.id, old.swap.state) != (swap.id, swap.state):
+    if (old.swap.id, old.swap.state) != (swap.id, swap.state) and _worth_telling(swap, now):
         yield _swap_event(swap)
     before, after = find(old.conditions, "Stalled"), find(status.conditions, "Stalled")
     if after and after.status == "True" and (before is None or _differ(before, after)):
@@ -154,6 +158,16 @@ def _events(route: ModelRoute, status: ModelRouteStatus) -> Iterable[Event]:
     before, after = find(old.conditions, "Healthy"), find(status.conditions, "Healthy")
     if before and after and before.status == "True" and after.status == "False":
         yield Event(reason=after.reason, message=after.message, warning=True)
+
+
+def _worth_telling(swap: SwapStatus, now: datetime) -> bool:
+    """A swap's begin and end always; between them only what takes its time.
+
+    Events are ordered by the second: what happens within one would be told in any order.
+    """
+    if swap.state in (SwapState.PREPARING, SwapState.COMPLETED, SwapState.FAILED) or swap.start_time is None:
+        return True
+    return (now - swap.start_time).total_seconds() >= QUICK_SECONDS
 
 
 def _differ(before: Condition, after: Condition) -> bool:

@@ -71,11 +71,11 @@ def _prepare(observed: ObservedRoute, now: datetime) -> Step:
     target = observed.versions[swap.to_version]
     actions = toward(observed.versions, swap.from_version)
     if load_failed(target.resource):
-        return abandon(observed, "TargetLoadFailed", target.resource.status.last_error, now)
+        return abandon(observed, "TargetLoadFailed", target.resource.status.last_error or "", now)
     assessment = assess(target)
     if not assessment.serving:
         return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
-    if swap.kind is SwapKind.SWAP and _sources(observed):
+    if swap.kind is SwapKind.SWAP and swap.from_version and _sources(observed):
         return Step(swap=_with(observed, state=SwapState.DRAINING, drain_time=now, message="draining"), again=True)
     return Step(swap=_with(observed, state=SwapState.SWAPPING, switch_time=now, message="handing over"), again=True)
 

@@ -162,7 +162,7 @@ def _status(
     seconds = max((p.report.load_seconds or 0 for p in assessment.ready if p.report), default=None) if newly else None
     loads = old.load_count + newly
     last_error = failure or (assessment.message if wanted and assessment.stage is not Stage.HEALTHY else "")
-    problem = failure or ("" if not load_failed(resource) else old.last_error)
+    problem = failure or ((old.last_error or "") if load_failed(resource) else "")
     return ModelVersionStatus(
         observed_generation=resource.metadata.generation,
         conditions=settle(

@@ -163,7 +163,7 @@ class ModelVersionStatus(Resource):
     """Attempts of the present or newest load."""
     last_load_seconds: float | None = None
     average_load_seconds: float | None = None
-    artifact_digest: str = ""
+    artifact_digest: str | None = None
     """What was fetched, `sha256:…`."""
     artifact_bytes: int | None = None
     memory_bytes: int | None = None
@@ -171,7 +171,7 @@ class ModelVersionStatus(Resource):
     error_count: int = 0
     last_request_at: datetime | None = None
     last_health_check: datetime | None = None
-    last_error: Annotated[str, Field(max_length=32768)] = ""
+    last_error: Annotated[str, Field(max_length=32768)] | None = None
     routed_by: Annotated[list[str], Field(default_factory=list, max_length=1024)]
     """Routes that need this version."""
 

@@ -1,0 +1,228 @@
+"""Serving pods as processes on loopback: a real HAProxy and agent each, a model server whose answers take as asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from localcluster.apiserver import free_port
+from modelswap.api.agent import AgentReport, TrafficRequest
+from modelswap.certificates import KeyPair, issue, new_authority
+
+NOW = datetime.now(UTC)
+SERVER_NAME = "agent.test"
+ENVIRONMENT = os.environ | {"PYTHONPATH": ":".join(sys.path), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+
+# The program of the container, with its surroundings moved.
+PROGRAM = """
+import asyncio, json, sys
+from pathlib import Path
+from modelswap.agent.__main__ import {command}
+from modelswap.agent.settings import AgentSettings
+given = json.loads(sys.argv[1])
+paths = {{key: Path(given.pop(key)) for key in ("config", "tls", "run")}}
+sys.exit(asyncio.run({command}(AgentSettings(**paths, **given))))
+"""
+
+
+@dataclass
+class Model:
+    """A model server. Requests take as long as they ask for."""
+
+    version: str
+    port: int
+    status: int = 200
+    served: int = 0
+    runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=2**28)
+        app.router.add_get("/v2/models/iris/ready", self._ready)
+        app.router.add_post("/v2/models/iris/infer", self._infer)
+        self.runner = web.AppRunner(app, access_log=None)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
+
+    async def stop(self) -> None:
+        assert self.runner is not None
+        await self.runner.cleanup()
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return web.Response(status=self.status)
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        await request.read()
+        self.served += 1
+        await asyncio.sleep(float(request.query.get("seconds", "0")))
+        return web.json_response({"version": self.version}, status=self.status)
+
+
+@dataclass
+class Pod:
+    """One agent with its model."""
+
+    model: Model
+    folder: Path
+    authority: KeyPair
+    settings: dict[str, Any]
+    operator: aiohttp.ClientSession
+    sample: dict[str, Any] | None = None
+    warm_up: dict[str, Any] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    children: list[int] = field(default_factory=list)
+
+    @property
+    def route(self) -> str:
+        return f"http://127.0.0.1:{self.settings['route_port']}"
+
+    @property
+    def direct_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings['direct_port']}"
+
+    @property
+    def ops(self) -> str:
+        return f"http://127.0.0.1:{self.settings['ops_port']}"
+
+    @property
+    def handover(self) -> str:
+        return f"127.0.0.1:{self.settings['handover_port']}"
+
+    @property
+    def control(self) -> str:
+        return f"https://127.0.0.1:{self.settings['control_port']}/v1"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [*self._program("run"), json.dumps(self.settings)], start_new_session=True, env=ENVIRONMENT
+        )
+
+    def _program(self, command: str) -> list[str]:
+        return [sys.executable, "-c", PROGRAM.format(command=command)]
+
+    def drain(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._program("drain"), json.dumps(self.settings)], env=ENVIRONMENT)
+
+    def configure(self) -> None:
+        config = {
+            "modelVersion": f"iris-{self.model.version}",
+            "model": "iris",
+            "version": self.model.version,
+            "modelServerPort": self.model.port,
+            "sample": self.sample,
+            "warmUp": self.warm_up,
+        }
+        (self.folder / "agent.json").write_text(json.dumps(config))
+
+    def issue_certificate(self) -> None:
+        leaf = issue(self.authority, SERVER_NAME, client=False, now=NOW)
+        tls = self.folder / "tls"
+        tls.mkdir(exist_ok=True)
+        (tls / "tls.key").write_bytes(leaf.key)
+        (tls / "ca.crt").write_bytes(self.authority.certificate)
+        (tls / "tls.crt").write_bytes(leaf.certificate)
+
+    async def report(self) -> AgentReport:
+        async with self.operator.get(f"{self.control}/report", server_hostname=SERVER_NAME) as response:
+            return AgentReport.model_validate_json(await response.text())
+
+    async def direct(self, request: TrafficRequest) -> AgentReport:
+        body = request.model_dump(by_alias=True, mode="json")
+        async with self.operator.put(f"{self.control}/traffic", json=body, server_hostname=SERVER_NAME) as response:
+            assert response.status == 200, await response.text()
+            return AgentReport.model_validate_json(await response.text())
+
+    async def until(self, condition: Callable[[AgentReport], bool], seconds: float = 15) -> AgentReport:
+        """The first report that fits, by long polls."""
+        after = ""
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    params = {"after": after, "waitSeconds": "1"}
+                    async with self.operator.get(
+                        f"{self.control}/report", params=params, server_hostname=SERVER_NAME
+                    ) as response:
+                        report = AgentReport.model_validate_json(await response.text())
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+                    continue
+                if condition(report):
+                    return report
+                after = report.revision
+
+    async def until_ready(self) -> AgentReport:
+        return await self.until(lambda r: r.healthy is True)
+
+    def kill(self) -> None:
+        """As a node does with a container: everything in it ends at once."""
+        assert self.process is not None
+        for pid in (*children_of(self.process.pid), self.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait(timeout=5)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def client_context(authority: KeyPair, leaf: KeyPair | None, folder: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority.certificate.decode())
+    if leaf is not None:
+        file = folder / "client.pem"
+        file.write_bytes(leaf.key + leaf.certificate)
+        context.load_cert_chain(file)
+    return context
+
+
+MakePod = Callable[..., Any]
+
+
+@pytest.fixture
+async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
+    """Makes pods; `await make_pod("1.0.0")`."""
+    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.fail("haproxy is not installed: `make test` installs it")
+    authority = new_authority(NOW)
+    leaf = issue(authority, "operator.modelswap.internal", client=True, now=NOW)
+    context = client_context(authority, leaf, tmp_path)
+    connector = aiohttp.TCPConnector(ssl=context)
+    operator = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10))
+    pods: list[Pod] = []
+
+    async def make(version: str, **more: Any) -> Pod:
+        folder = tmp_path / f"{version}-{len(pods)}"
+        (folder / "run").mkdir(parents=True)
+        settings: dict[str, Any] = {"config": str(folder / "agent.json"), "tls": str(folder / "tls")}
+        settings |= {"run": str(folder / "run"), "address": "127.0.0.1", "settle_seconds": 0.2}
+        ports = ("route_port", "direct_port", "handover_port", "ops_port", "control_port")
+        settings |= {port: free_port() for port in ports}
+        made = Pod(Model(version, free_port()), folder, authority, settings, operator, **more)
+        made.configure()
+        made.issue_certificate()
+        await made.model.start()
+        made.start()
+        pods.append(made)
+        return made
+
+    yield make
+    for pod in pods:
+        pod.stop()
+        await pod.model.stop()
+    await operator.close()
