@@ -39,10 +39,11 @@ async def run(settings: Settings) -> int:
         )
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            await asyncio.wait({leading}, timeout=15)
+        if leading.done():
+            # kopf has signal handlers of its own while it runs: then its end is the signal.
+            return 0 if leading.result() else 1
         leading.cancel()
-        return 0 if stop.is_set() else 1
+        return 0
     finally:
         await runner.cleanup()
         await client.close()  # type: ignore[no-untyped-call]

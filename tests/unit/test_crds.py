@@ -9,9 +9,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def test_the_crds_in_the_tree_are_those_of_the_models() -> None:
     for folder in ("crds", "charts/modelswap/crds"):
-        assert {path.name: path.read_text() for path in (PROJECT / folder).glob("*.yaml")} == render(), (
-            "run `make crds`"
-        )
+        written = {path.name: path.read_text() for path in (PROJECT / folder).glob("*.yaml")}
+        assert written == render(), "run `make crds`"
 
 
 def test_operator_is_a_source_root_and_no_package() -> None:

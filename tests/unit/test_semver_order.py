@@ -21,9 +21,7 @@ def test_versions_are_ordered_by_the_rules_of_semver() -> None:
         (">1.0.0,!=1.1.0", ["1.2.0"], ["1.0.0", "1.1.0"]),
     ],
 )
-def test_a_range_admits_a_pre_release_only_when_it_names_one(
-    text: str, admitted: list[str], refused: list[str]
-) -> None:
+def test_a_range_admits_a_pre_release_only_if_it_names_one(text: str, admitted: list[str], refused: list[str]) -> None:
     wanted = VersionRange.parse(text)
     assert all(wanted.admits(version) for version in admitted)
     assert not any(wanted.admits(version) for version in refused)

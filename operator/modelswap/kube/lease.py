@@ -33,8 +33,8 @@ class _Lock(LeaseLock):
 
 async def lead(
     client: ApiClient, *, namespace: str, identity: str, lease_seconds: int, work: Callable[[], Awaitable[None]]
-) -> None:
-    """Wait until this replica leads, then do `work`; returns when the work ends or the lead is lost.
+) -> bool:
+    """Wait until this replica leads, then do `work`; whether the work ended by itself, and the lead was not lost.
 
     The caller ends the process then: what a former leader still has under way must not be written. An error of the work
     is raised here.
@@ -70,8 +70,9 @@ async def lead(
         await asyncio.wait({election})
         await _release(lock)
         finished.result()
-    else:
-        election.result()
+        return True
+    election.result()
+    return False
 
 
 async def _release(lock: LeaseLock) -> None:

@@ -17,7 +17,6 @@ from .observed import ObservedRoute
 from .plan import Action, Event, Plan
 from .swap_steps import Step
 
-
 QUICK_SECONDS = 1.0
 """A swap that takes less is told by its begin and its end."""
 

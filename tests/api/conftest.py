@@ -1,0 +1,164 @@
+"""A real etcd and kube-apiserver on loopback, and the operator as a process beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from localcluster.apiserver import ApiServer, free_port
+
+PROJECT = Path(__file__).resolve().parents[2]
+JsonObject = dict[str, Any]
+
+
+@dataclass
+class Cluster:
+    """The API server, by kubectl."""
+
+    server: ApiServer
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [self.server.kubectl, f"--kubeconfig={self.server.kubeconfig}", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+    def apply(self, *objects: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        return self.kubectl("apply", "--server-side", "--field-manager=user", "-f", "-", stdin=document)
+
+    def applied(self, *objects: dict[str, Any]) -> None:
+        done = self.apply(*objects)
+        assert done.returncode == 0, done.stderr
+
+    def refused(self, *objects: dict[str, Any]) -> str:
+        done = self.apply(*objects)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        done = self.kubectl("get", kind, name, f"--namespace={namespace}", "--ignore-not-found", "--output=json")
+        return dict(json.loads(done.stdout)) if done.stdout else {}
+
+    def all(self, kinds: str, namespace: str) -> list[dict[str, Any]]:
+        done = self.kubectl("get", kinds, f"--namespace={namespace}", "--output=json")
+        return list(json.loads(done.stdout)["items"])
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with ApiServer() as server:
+        made = Cluster(server)
+        done = made.kubectl("apply", "--server-side", "-f", str(PROJECT / "crds"))
+        assert done.returncode == 0, done.stderr
+        made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        yield made
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    name = request.node.name.replace("_", "-").split("[")[0][:60].strip("-")
+    cluster.kubectl("create", "namespace", name)
+    return str(name)
+
+
+@pytest.fixture(scope="session")
+def start_operator(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts an operator; it leads at once, as the one before it gave the lead up."""
+    cluster.kubectl("create", "namespace", "modelswap-system")
+    started: list[subprocess.Popen[bytes]] = []
+    log = tmp_path_factory.mktemp("operator") / "log"
+
+    def start() -> subprocess.Popen[bytes]:
+        port = free_port()
+        env = os.environ | {
+            "PYTHONPATH": ":".join(sys.path),
+            "KUBECONFIG": str(cluster.server.kubeconfig),
+            "MODELSWAP_AGENT_IMAGE": "agent:1",
+            "MODELSWAP_OPS_PORT": str(port),
+            "MODELSWAP_LOG_FORMAT": "text",
+            "MODELSWAP_LEASE_SECONDS": "4",
+        }
+        with log.open("ab") as sink:
+            process = subprocess.Popen([sys.executable, "-m", "modelswap"], env=env, stdout=sink, stderr=sink)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(timeout=10)
+    print(log.read_text()[-5000:])
+
+
+@pytest.fixture(scope="session")
+def operators() -> list[subprocess.Popen[bytes]]:
+    """Those that tests share; the last one leads."""
+    return []
+
+
+@pytest.fixture
+def operator(
+    start_operator: Callable[[], subprocess.Popen[bytes]], operators: list[subprocess.Popen[bytes]]
+) -> subprocess.Popen[bytes]:
+    """An operator that runs, and no other."""
+    if not operators or operators[-1].poll() is not None:
+        operators.append(start_operator())
+    return operators[-1]
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """What the condition comes to, as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def model_version(version: str, namespace: str, *, model: str = "iris", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "modelswap.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": {"name": f"{model}-{version}", "namespace": namespace},
+        "spec": {
+            "model": model,
+            "version": version,
+            "runtime": {"name": "mlserver"},
+            "artifact": {"uri": f"s3://models/{model}/{version}/"},
+            **spec,
+        },
+    }
+
+
+def model_route(version: str, namespace: str, *, name: str = "iris", model: str = "iris", **spec: Any) -> JsonObject:
+    return {
+        "apiVersion": "modelswap.dev/v1alpha1",
+        "kind": "ModelRoute",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"model": model, "version": version, **spec},
+    }
+
+
+def runtime(name: str = "mlserver") -> dict[str, Any]:
+    return {
+        "apiVersion": "modelswap.dev/v1alpha1",
+        "kind": "ModelRuntime",
+        "metadata": {"name": name},
+        "spec": {"modelServer": {"image": "server:1"}},
+    }
+
+
+def condition(resource: dict[str, Any], type_: str) -> dict[str, Any]:
+    conditions = resource.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == type_), {"status": "", "reason": "", "message": ""})

@@ -1,0 +1,151 @@
+"""The operator against a real API server: what it writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import PROJECT, Cluster, condition, eventually, model_route, model_version, runtime
+
+Start = Callable[[], subprocess.Popen[bytes]]
+KINDS = "modelversions,modelroutes,deployments,services,configmaps,secrets"
+
+
+def versions_of(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """Resource version of everything in a namespace: changes with every write."""
+    return {
+        f"{body['kind']}/{body['metadata']['name']}": body["metadata"]["resourceVersion"]
+        for body in cluster.all(KINDS, namespace)
+    }
+
+
+def reason(cluster: Cluster, kind: str, name: str, namespace: str) -> Any:
+    return condition(cluster.get(kind, name, namespace), "Ready")["reason"]
+
+
+@pytest.mark.requirement("VM-5")
+def test_a_routed_version_gets_children_of_its_own(
+    cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]
+) -> None:
+    cluster.applied(runtime(), model_version("1.0.0", namespace), model_route("1.0.0", namespace))
+    names = {"Deployment/iris-1.0.0", "Service/iris-1-0-0", "ConfigMap/iris-1.0.0-agent", "Secret/iris-1.0.0-agent-tls"}
+    eventually(lambda: names <= versions_of(cluster, namespace).keys())
+    version = cluster.get("modelversion", "iris-1.0.0", namespace)
+    for kind_and_name in names:
+        kind, _, name = kind_and_name.partition("/")
+        meta = cluster.get(kind, name, namespace)["metadata"]
+        assert meta["ownerReferences"][0]["uid"] == version["metadata"]["uid"]
+        assert meta["labels"]["app.kubernetes.io/managed-by"] == "modelswap"
+    eventually(lambda: reason(cluster, "modelroute", "iris", namespace) == "Preparing")
+    assert cluster.get("modelversion", "iris-1.0.0", namespace)["status"]["routedBy"] == ["iris"]
+    assert "finalizers" not in version["metadata"]
+
+
+@pytest.mark.requirement("VM-1")
+def test_nothing_is_written_when_nothing_changed(
+    cluster: Cluster, namespace: str, start_operator: Start, operator: Any, operators: list[Any]
+) -> None:
+    cluster.applied(runtime(), model_version("1.0.0", namespace), model_route("1.0.0", namespace))
+    eventually(lambda: reason(cluster, "modelroute", "iris", namespace) == "Preparing")
+    eventually(lambda: cluster.get("deployment", "iris-1.0.0", namespace))
+    eventually(lambda: reason(cluster, "modelversion", "iris-1.0.0", namespace) == "Fetching")
+    before = versions_of(cluster, namespace)
+    operator.terminate()
+    assert operator.wait(timeout=20) == 0
+    operators.append(start_operator())
+    marker = model_version("7.7.7", namespace, model="marker")
+    cluster.applied(marker)  # once this one has a status, the new operator has looked at everything
+    eventually(lambda: reason(cluster, "modelversion", "marker-7.7.7", namespace) == "Registered")
+    assert before.items() <= versions_of(cluster, namespace).items()
+
+
+def test_a_version_that_no_route_needs_any_more_leaves_nothing_behind(
+    cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]
+) -> None:
+    cluster.applied(runtime(), model_version("1.0.0", namespace, load={"state": "Loaded"}))
+    eventually(lambda: cluster.get("deployment", "iris-1.0.0", namespace))
+    cluster.applied(model_version("1.0.0", namespace, load={"state": "Auto"}))
+    kept = {"ModelVersion/iris-1.0.0"}
+    eventually(lambda: {k for k in versions_of(cluster, namespace) if "iris" in k} == kept)
+
+
+@pytest.mark.requirement("HS-7")
+def test_a_route_to_a_version_that_does_not_exist_says_which_do(
+    cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]
+) -> None:
+    cluster.applied(runtime(), model_version("1.0.0", namespace), model_route("2.0.0", namespace))
+    eventually(lambda: reason(cluster, "modelroute", "iris", namespace) == "VersionNotFound")
+    stalled = condition(cluster.get("modelroute", "iris", namespace), "Stalled")
+    assert stalled["status"] == "True"
+    assert "there is no ModelVersion iris-2.0.0" in stalled["message"]
+    assert "1.0.0" in stalled["message"]
+    events = cluster.kubectl("get", "events", f"--namespace={namespace}").stdout
+    assert "VersionNotFound" in events
+
+
+def test_an_unknown_runtime_is_told(cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]) -> None:
+    version = model_version("1.0.0", namespace, runtime={"name": "no-such"}, load={"state": "Loaded"})
+    cluster.applied(version)
+    eventually(lambda: reason(cluster, "modelversion", "iris-1.0.0", namespace) == "RuntimeNotFound")
+    cluster.applied(runtime("no-such"))
+    eventually(lambda: reason(cluster, "modelversion", "iris-1.0.0", namespace) == "Fetching")
+
+
+def test_somebody_elses_service_is_not_taken_over(
+    cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]
+) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "iris-1-0-0", "namespace": namespace},
+        "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 80}]},
+    }
+    cluster.applied(theirs, runtime(), model_version("1.0.0", namespace, load={"state": "Loaded"}))
+    eventually(lambda: reason(cluster, "modelversion", "iris-1.0.0", namespace) == "NameTaken")
+    message = condition(cluster.get("modelversion", "iris-1.0.0", namespace), "Stalled")["message"]
+    assert "the Service iris-1-0-0" in message
+    assert cluster.get("service", "iris-1-0-0", namespace)["spec"]["selector"] == {"app": "theirs"}
+
+
+def test_a_model_has_one_route(cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]) -> None:
+    cluster.applied(runtime(), model_version("1.0.0", namespace), model_route("1.0.0", namespace))
+    eventually(lambda: reason(cluster, "modelroute", "iris", namespace) == "Preparing")
+    time.sleep(1.1)  # creation times are whole seconds, and the older route is the one that stays
+    cluster.applied(model_route("1.0.0", namespace, name="second"))
+    eventually(lambda: reason(cluster, "modelroute", "second", namespace) == "ModelAlreadyRouted")
+    assert reason(cluster, "modelroute", "iris", namespace) == "Preparing"
+
+
+def test_when_the_leader_is_killed_another_takes_over(
+    cluster: Cluster, namespace: str, start_operator: Start, operator: Any, operators: list[Any]
+) -> None:
+    second = start_operator()
+    operators.append(second)
+    cluster.applied(model_version("1.0.0", namespace))
+    eventually(lambda: reason(cluster, "modelversion", "iris-1.0.0", namespace) == "Registered")
+    operator.kill()
+    operator.wait(timeout=10)
+    cluster.applied(model_version("1.1.0", namespace))
+    eventually(lambda: reason(cluster, "modelversion", "iris-1.1.0", namespace) == "Registered")
+    assert second.poll() is None
+
+
+def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace: str) -> None:
+    chart = str(PROJECT / "charts" / "modelswap")
+
+    def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [cluster.server.helm, f"--kubeconfig={cluster.server.kubeconfig}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    linted = helm("lint", "--strict", chart)
+    assert linted.returncode == 0, linted.stdout
+    rendered = helm("template", "x", chart, f"--namespace={namespace}").stdout
+    done = cluster.kubectl("apply", "--dry-run=server", f"--namespace={namespace}", "-f", "-", stdin=rendered)
+    assert done.returncode == 0, done.stderr
+    wrong = helm("template", "x", chart, "--set", "settings.wrokers=3")
+    assert wrong.returncode != 0
+    assert "wrokers" in wrong.stderr
