@@ -26,7 +26,7 @@ class Cluster:
     server: ApiServer
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [self.server.kubectl, f"--kubeconfig={self.server.kubeconfig}", *arguments]
+        command = [str(self.server.kubectl), f"--kubeconfig={self.server.kubeconfig}", *arguments]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
     def apply(self, *objects: dict[str, Any]) -> subprocess.CompletedProcess[str]:

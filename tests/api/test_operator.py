@@ -138,7 +138,7 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
     chart = str(PROJECT / "charts" / "modelswap")
 
     def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [cluster.server.helm, f"--kubeconfig={cluster.server.kubeconfig}", *arguments]
+        command = [str(cluster.server.helm), f"--kubeconfig={cluster.server.kubeconfig}", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     linted = helm("lint", "--strict", chart)
