@@ -1,4 +1,4 @@
-"""Keep-alive clients, and one that sends a large body slowly; every answer is checked and counted.
+"""Clients, most of them keep-alive, and one that sends a large body slowly; every answer is checked and counted.
 
 Prints a JSON line every half second and a summary at the end. Needs aiohttp only, and runs in the operator's image.
 """
@@ -13,10 +13,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 
 CLIENTS = 30
+NEW_CONNECTION_EVERY = 5
+"""One client in so many opens a new connection for every request."""
 REQUESTS_PER_SECOND = 200
 LARGE_ROWS = 10_000
 LARGE_SECONDS = 1.5
@@ -84,10 +87,12 @@ async def ask(http: aiohttp.ClientSession, url: str, record: Record, versions: d
 
 
 async def client(
-    url: str, record: Record, versions: dict[int, str], *, until: float, pause: float, large: bool
+    url: str, record: Record, versions: dict[int, str], *, until: float, pause: float, large: bool, keep_alive: bool
 ) -> None:
-    """One client with one connection of its own."""
-    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=120)
+    """One client with a connection of its own: one that it keeps, or a new one for every request."""
+    connector = aiohttp.TCPConnector(limit=1, force_close=True)
+    if keep_alive:
+        connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=120)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as http:
         due = time.time()
         while time.time() < until:
@@ -135,9 +140,9 @@ async def main() -> None:
     versions = {answer: version for version, answer in json.loads(arguments.answers).items()}
     record, until = Record(), time.time() + arguments.seconds
     pause = CLIENTS / REQUESTS_PER_SECOND
-    clients = [client(arguments.url, record, versions, until=until, pause=pause, large=False) for _ in range(CLIENTS)]
-    clients.append(client(arguments.url, record, versions, until=until, pause=1.0, large=True))
-    await asyncio.gather(report(record, until), *clients)
+    start = partial(client, arguments.url, record, versions, until=until)
+    clients = [start(pause=pause, large=False, keep_alive=n % NEW_CONNECTION_EVERY != 0) for n in range(CLIENTS)]
+    await asyncio.gather(report(record, until), start(pause=1.0, large=True, keep_alive=True), *clients)
     print(json.dumps({"summary": summary(record)}), flush=True)
 
 

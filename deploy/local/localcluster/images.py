@@ -232,5 +232,16 @@ def _import(layout: Layout, archive: Path) -> None:
 
 
 def load_from_environment() -> str | None:
-    """How another cluster gets images: MODELSWAP_IMAGE_LOAD."""
-    return os.environ.get("MODELSWAP_IMAGE_LOAD") or None
+    """How another cluster gets images: MODELSWAP_IMAGE_LOAD.
+
+    Raises:
+        LocalClusterError: KUBECONFIG names another cluster, and nothing says how it gets images.
+
+    """
+    load = os.environ.get("MODELSWAP_IMAGE_LOAD") or None
+    if load is None and os.environ.get("KUBECONFIG"):
+        raise LocalClusterError(
+            f"KUBECONFIG names a cluster: say by MODELSWAP_IMAGE_LOAD how it gets images ({LOADERS}), "
+            "or unset KUBECONFIG for a cluster of our own"
+        )
+    return load

@@ -15,8 +15,10 @@ CLUSTER = {
     "buildah": "buildah",
     "conntrack": "conntrack",
     "containerd": "containerd",
+    "curl": "curl",
     "gcc": "gcc",
     "git": "git",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
@@ -24,6 +26,7 @@ CLUSTER = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "runc": "runc",
+    "sysctl": "procps",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/usr/include/stdio.h": "libc6-dev",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from modelswap.api.agent import TrafficRequest
@@ -81,8 +81,6 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until the plan should be made again even if nothing is heard."""
-    labels: dict[str, str] = field(default_factory=dict)
-    """For the log: what the plan is about."""
 
     @property
     def empty(self) -> bool:

@@ -46,7 +46,6 @@ def finish(observed: ObservedRoute, view: RouteView, now: datetime) -> Plan:
         actions=view.actions,
         events=tuple(_events(route, status, now)) if write else (),
         requeue_after=0.0 if step and step.again else (step.requeue_after if step else view.requeue_after),
-        labels={"swap": status.swap.id} if status.swap.state in ACTIVE else {},
     )
 
 
