@@ -39,12 +39,16 @@ format: $(VENV)/ready ## Bring the sources into form
 	$(VENV)/bin/ruff check --fix $(SOURCES)
 	$(VENV)/bin/ruff format $(SOURCES)
 
-crds generate: $(VENV)/ready ## Write what is generated: the CRDs
+generate: crds ## Write what is generated: CRDs, reference, the table of requirements
+	$(PYTHON) -m modelswap.api.reference docs/reference.md
+	$(PYTHON) -m tests.support.requirements docs/requirements.md
+
+crds: $(VENV)/ready ## Write the CRDs from the models
 	$(PYTHON) -m modelswap.api.crdgen crds
 	rm -rf charts/modelswap/crds && cp -r crds charts/modelswap/crds
 
 verify: generate ## Fail when a generated file is out of date
-	@git diff --exit-code --stat -- crds charts/modelswap/crds
+	@git diff --exit-code --stat -- crds charts/modelswap/crds docs/reference.md docs/requirements.md
 
 cluster-up: ## A real Kubernetes on this machine
 	@$(LOCAL) up
