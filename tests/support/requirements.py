@@ -16,11 +16,11 @@ TIERS = ("e2e", "api", "dataplane", "simulation", "unit")
 def marked(path: Path) -> Iterator[tuple[str, str]]:
     """Requirement and test name of every mark in a file."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for decorator in node.decorator_list:
-                yield from ((row, node.name) for row in _rows(decorator))
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name):
-            yield from ((row, node.targets[0].id) for row in _rows(node.value.func))
+        match node:
+            case ast.FunctionDef(name=name, decorator_list=marks) | ast.AsyncFunctionDef(name=name, decorator_list=marks):
+                yield from ((row, name) for mark in marks for row in _rows(mark))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=mark)):
+                yield from ((row, name) for row in _rows(mark))
 
 
 def _rows(node: ast.expr) -> Iterator[str]:

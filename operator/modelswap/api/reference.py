@@ -28,7 +28,8 @@ def _kind(kind: Kind) -> Iterator[str]:
     schema = version["schema"]["openAPIV3Schema"]
     yield f"## {kind.name}"
     yield ""
-    yield f"{schema['description']} Short name `{kind.short_name}`, {'namespaced' if kind.namespaced else 'cluster-wide'}."
+    scope = "namespaced" if kind.namespaced else "cluster-wide"
+    yield f"{schema['description']} Short name `{kind.short_name}`, {scope}."
     yield ""
     yield "| field | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
