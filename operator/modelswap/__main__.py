@@ -24,8 +24,10 @@ async def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await load_config()
-    runner = await ops.serve(settings.ops_port, live=lambda: "", ready=lambda: "")
     client = kube_client()
+    operator = Operator(settings, client)
+    # A replica that stands by is ready too: it serves nobody, and an update must not wait for it to lead.
+    runner = await ops.serve(settings.ops_port, live=operator.problem, ready=lambda: "")
     logger.info("modelswap %s, waiting for the lead as %s", __version__, settings.pod_name)
     try:
         leading = asyncio.create_task(
@@ -34,7 +36,7 @@ async def run(settings: Settings) -> int:
                 namespace=settings.namespace,
                 identity=settings.pod_name,
                 lease_seconds=settings.lease_seconds,
-                work=lambda: Operator(settings, client).run(stop),
+                work=lambda: operator.run(stop),
             )
         )
         stopping = asyncio.create_task(stop.wait())

@@ -17,8 +17,8 @@ def marked(path: Path) -> Iterator[tuple[str, str]]:
     """Requirement and test name of every mark in a file."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
-            case ast.FunctionDef(name=name, decorator_list=marks) | ast.AsyncFunctionDef(name=name, decorator_list=marks):
-                yield from ((row, name) for mark in marks for row in _rows(mark))
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield from ((row, node.name) for mark in node.decorator_list for row in _rows(mark))
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=mark)):
                 yield from ((row, name) for row in _rows(mark))
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from modelswap.api.agent import TrafficMode
-from modelswap.planning.plan import Apply, Direct, Plan
+from modelswap.planning.observed import ProbeResult
+from modelswap.planning.plan import Apply, Direct, Plan, Probe
 
 from tests.simulation.world import World
 
@@ -210,3 +211,17 @@ def test_a_pod_of_a_former_version_that_comes_back_hands_over() -> None:
     fresh = world.of("1.0.0")[0]
     fresh.mode, fresh.peers = TrafficMode.LOCAL, ()
     assert [a.pod for a in world.plan().actions if isinstance(a, Direct)] == [fresh.name]
+
+
+def test_the_address_is_not_asked_faster_than_it_may_change() -> None:
+    world = served()
+    ask(world, "1.1.0")
+    look_until(world, "Verifying")
+    world.converge_endpoints()
+    assert any(isinstance(a, Probe) for a in world.plan().actions)
+    world.probe = ProbeResult(answered="iris-1.0.0", at=world.now)
+    soon = world.plan()
+    assert not any(isinstance(a, Probe) for a in soon.actions)
+    assert soon.requeue_after == pytest.approx(0.25)
+    world.elapse(0.3)
+    assert any(isinstance(a, Probe) for a in world.plan().actions)

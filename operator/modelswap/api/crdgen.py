@@ -57,7 +57,7 @@ KINDS = (
             ("Status", "string", STATUS, "Where the version stands"),
             ("Ready", "integer", ".status.readyReplicas", "Serving pods that are ready"),
             ("Desired", "integer", ".spec.replicas", "Serving pods that are wanted while loaded"),
-            ("Routed By", "string", ".status.routedBy", "Routes that need it"),
+            ("Routed By", "string", ".status.routedBy[*]", "Routes that need it"),
             ("Requests", "integer", ".status.requestCount", "Requests answered"),
             ("Age", "date", ".metadata.creationTimestamp", ""),
         ),

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
 
+STUCK_SECONDS = 180.0
+"""An object that is due for so long tells that the operator does not work any more."""
+
 FINALIZER = "modelswap.dev/kopf-unused"
 """kopf removes a finalizer of this name wherever it finds one; ours must have another."""
 
@@ -86,6 +89,11 @@ class Operator:
             )
         finally:
             await self._close(reconcilers)
+
+    def problem(self) -> str:
+        """Why the operator should be started again; empty when it is well."""
+        waited = self._queue.oldest_seconds()
+        return f"an object has waited {waited:.0f} s to be looked at" if waited > STUCK_SECONDS else ""
 
     async def _close(self, reconcilers: list[Reconciler]) -> None:
         for task in self._tasks:

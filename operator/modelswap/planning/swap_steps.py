@@ -182,7 +182,7 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
             return _unproven(observed, proof, now)
         return Step(
             swap=_with(observed, message=proof),
-            actions=(*keep, Probe(expected=target.name)),
+            actions=(*keep, *_probe(observed, now)),
             serving=swap.to_version,
             requeue_after=PROBE_SECONDS,
         )
@@ -193,6 +193,14 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
         return Step(swap=_with(observed, message=message), actions=keep, serving=swap.to_version, requeue_after=left)
     done = _with(observed, state=SwapState.COMPLETED, end_time=now, message=f"{target.name} serves")
     return Step(swap=_counted(done, observed, remaining=in_flight), actions=keep, serving=swap.to_version, again=True)
+
+
+def _probe(observed: ObservedRoute, now: datetime) -> tuple[Action, ...]:
+    """Ask the address which version answers, but not as fast as it answers."""
+    swap, probe = observed.route.status.swap, observed.probe
+    if probe is not None and (now - probe.at).total_seconds() < PROBE_SECONDS:
+        return ()
+    return (Probe(expected=f"{observed.route.spec.model}-{swap.to_version}"),)
 
 
 def _proof(observed: ObservedRoute, target: ServingVersion) -> str:
