@@ -22,7 +22,7 @@ BASE_PACKAGES = ("ca-certificates", "haproxy", "python3", "python3-venv", "tini"
 """In the base image already, so that the Dockerfiles have nothing to install; on another base they do."""
 
 BUILD_PACKAGES = {name: packages.CLUSTER[name] for name in ("buildah", "mmdebstrap", "gcc")}
-LOADERS = "kind:NAME, k3d:NAME, minikube, or push:PREFIX"
+LOADERS = "kind:NAME, k3d:NAME, minikube, containerd:SOCKET, or push:PREFIX"
 
 _PAUSE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
 
@@ -204,6 +204,7 @@ def _load(layout: Layout, archive: Path, image: str, load: str | None) -> str:
         "kind": ["kind", "load", "image-archive", archive, "--name", argument or "kind"],
         "k3d": ["k3d", "image", "import", archive, "--cluster", argument],
         "minikube": ["minikube", "image", "load", archive],
+        "containerd": ["ctr", "--namespace=k8s.io", f"--address={argument}", "images", "import", archive],
     }
     with step(f"loading {image}"):
         if kind in commands:
