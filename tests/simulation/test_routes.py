@@ -74,6 +74,8 @@ class RouteMachine(RuleBasedStateMachine):
             ready = world.status["swap"].get("switchTime") is not None
             assert back or ready, f"routed to {target} without a switch"
         after = world.status.get("swap", {})
+        if "Superseded" in after.get("message", ""):
+            assert "switchTime" not in after, "a swap was cancelled after its switch"
         if before and after.get("id") != before["id"]:
             assert before["state"] not in {state.value for state in ACTIVE}, "a swap began while another ran"
 

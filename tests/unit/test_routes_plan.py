@@ -174,6 +174,18 @@ def test_a_newer_spec_cancels_a_swap_before_its_switch() -> None:
     assert world.status["currentVersion"] == "2.0.0"
 
 
+@pytest.mark.requirement("HS-8")
+def test_a_newer_spec_waits_once_the_switch_has_begun() -> None:
+    world = served()
+    ask(world, "1.1.0")
+    look_until(world, "Swapping")
+    ask(world, "2.0.0")
+    world.settle()
+    assert world.status["currentVersion"] == "2.0.0"
+    told = [(entry["version"], entry["result"]) for entry in world.status["history"]]
+    assert told == [("2.0.0", "Completed"), ("1.1.0", "Completed"), ("1.0.0", "Completed")]
+
+
 def test_the_same_version_is_no_swap() -> None:
     world = served()
     ask(world, ">=1.0.0,<1.1.0")
