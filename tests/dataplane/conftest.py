@@ -83,7 +83,8 @@ class Pod:
     sample: dict[str, Any] | None = None
     warm_up: dict[str, Any] | None = None
     process: subprocess.Popen[bytes] | None = None
-    children: list[int] = field(default_factory=list)
+    orphans: list[int] = field(default_factory=list)
+    """Processes that outlive the program on purpose."""
 
     @property
     def route(self) -> str:
@@ -173,9 +174,18 @@ class Pod:
             os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=5)
 
+    def kill_program_only(self) -> None:
+        """HAProxy goes on alone, until the test ends."""
+        assert self.process is not None
+        self.orphans += children_of(self.process.pid)
+        self.process.kill()
+        self.process.wait(timeout=5)
+
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        for pid in self.orphans:
+            os.kill(pid, signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:

@@ -17,12 +17,15 @@ from .layout import Layout
 def main() -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args()
-    layout = Layout.from_environment()
+    # Debian keeps these from other users' paths; what the cluster needs is there.
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:
-        return _run(arguments, layout)
+        return COMMANDS[arguments.command](Layout.from_environment(), arguments) or 0
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,11 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace, layout: Layout) -> int:
-    command = COMMANDS[arguments.command]
-    return command(layout, arguments) or 0
-
-
 def _env(layout: Layout, _: argparse.Namespace) -> None:
     for name, value in cluster.environment(layout).items():
         print(f"export {name}={shlex.quote(value)}")
@@ -58,6 +56,11 @@ def _env(layout: Layout, _: argparse.Namespace) -> None:
 def _images(layout: Layout, arguments: argparse.Namespace) -> None:
     wanted = arguments.names or images.names()
     print(json.dumps(images.ensure(layout, wanted, load=images.load_from_environment())))
+
+
+def command_of(words: list[str]) -> list[str]:
+    """The command after `run`; the dashes before it end our own options, later ones are the command's."""
+    return words[1:] if words[:1] == ["--"] else words
 
 
 COMMANDS: dict[str, Callable[[Layout, argparse.Namespace], int | None]] = {
@@ -69,7 +72,7 @@ COMMANDS: dict[str, Callable[[Layout, argparse.Namespace], int | None]] = {
     "shell": lambda layout, _: cluster.execute(layout, [os.environ.get("SHELL", "/bin/bash")]),
     "tools": lambda layout, _: print(tools.ensure(layout)),
     "images": _images,
-    "run": lambda layout, arguments: cluster.execute(layout, [w for w in arguments.words if w != "--"]),
+    "run": lambda layout, arguments: cluster.execute(layout, command_of(arguments.words)),
 }
 
 

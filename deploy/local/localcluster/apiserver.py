@@ -13,18 +13,20 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from . import tools
 from .commands import run, tail
 from .errors import LocalClusterError
-from .layout import SERVICE_NETWORK, Layout
+from .layout import NODE_ADDRESS, SERVICE_NETWORK, Layout
 from .processes import wait_for
 
 TOKEN = "local-test-administrator"  # noqa: S105 - of a server that lives for one test run, on loopback
 READY_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec is no time for it
 
 
 class ApiServer:
@@ -34,7 +36,7 @@ class ApiServer:
         self._tools = tools.ensure(layout or Layout.from_environment())
         self._folder = Path(tempfile.mkdtemp(prefix="modelswap-api-"))
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._port = free_port()
+        self._port = 0
 
     @property
     def kubectl(self) -> Path:
@@ -59,11 +61,13 @@ class ApiServer:
     def start(self) -> None:
         """Start both and wait until the server is ready.
 
+        Call it from a thread that lives as long as the server is needed: the kernel ends both with that thread.
+
         Raises:
             LocalClusterError: one of them ended, or was not ready in time.
 
         """
-        client, peer = free_port(), free_port()
+        client, peer, self._port = free_ports(3)
         self._spawn(
             "etcd",
             f"--data-dir={self._folder / 'etcd'}",
@@ -80,6 +84,7 @@ class ApiServer:
             f"--etcd-servers=http://127.0.0.1:{client}",
             f"--secure-port={self._port}",
             "--bind-address=127.0.0.1",
+            f"--advertise-address={NODE_ADDRESS}",  # loopback cannot be one, and the machine may have no other
             f"--cert-dir={self._folder / 'certificates'}",
             f"--service-account-key-file={self._folder / 'sa.key'}",
             f"--service-account-signing-key-file={self._folder / 'sa.key'}",
@@ -158,11 +163,17 @@ class ApiServer:
 
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback interface that nobody listens on."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,19 +7,27 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
+from typing import NoReturn
 
-from . import images, network, packages, pki, processes, tools
+from . import cgroups, images, network, packages, pki, processes, tools
 from .commands import run, tail
 from .errors import LocalClusterError
 from .layout import DNS_SERVICE_ADDRESS, NODE_ADDRESS, Layout
-from .parts import PARTS, Part, write_configuration
+from .locks import exclusive
+from .parts import PARTS, Part, configuration, write_configuration
 from .processes import PidFile
 from .progress import step
 
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 """Of the parts: no proxies, no credentials of the person who starts them."""
+
+FOLDERS = ("cni", "containerd", "etcd", "kubelet", "logs", "pki", "pod-logs", "run")
+"""Of a cluster, in its state folder."""
+POD_LOG_LINKS = Path("/var/log/containers")
+"""Where the kubelet links the pods' logs, whatever its own folders are."""
+LOCK_SECONDS = 600
+UNMOUNT_SECONDS = 10
 
 CLUSTER_ROLE_DNS = "modelswap:coredns"
 
@@ -31,14 +39,20 @@ def up(layout: Layout) -> None:
         LocalClusterError: a part failed; the message names it and its log.
 
     """
-    if os.geteuid() != 0:
-        raise LocalClusterError("the local cluster needs root: it makes a network namespace and runs containers")
+    _require_root()
+    with exclusive(layout.lock, LOCK_SECONDS):
+        _up(layout)
+
+
+def _up(layout: Layout) -> None:
+    _adopt(layout)
     if is_up(layout):
+        _wait_for_node(layout, tools.ensure(layout))
         return
     packages.ensure(layout)
     built = tools.ensure(layout)
-    if not layout.netns.exists():
-        _forget_last_boot(layout)
+    if not network.exists(layout):
+        _forget_last_run(layout)
     for folder in (layout.state, layout.run, layout.logs):
         folder.mkdir(parents=True, exist_ok=True)
     pki.ensure(layout)
@@ -46,6 +60,7 @@ def up(layout: Layout) -> None:
     network.write_cni(layout)
     with step("network"):
         network.up(layout)
+    cgroups.make(layout.name)
     for part in PARTS:
         with step(part.name):
             if part.name == "coredns":
@@ -59,14 +74,26 @@ def up(layout: Layout) -> None:
 
 def is_up(layout: Layout) -> bool:
     """Whether every part runs and the API server answers."""
-    if not layout.netns.exists() or not all(_pid_file(layout, p).read() for p in PARTS):
+    if not network.exists(layout) or not all(_pid_file(layout, p).read() for p in PARTS):
         return False
     built = layout.cache / "tools" / tools.pins_key(tools.TOOLS)
     return (built / "kubectl").exists() and all(_is_ready(layout, p, built) for p in PARTS)
 
 
 def down(layout: Layout) -> None:
-    """End everything and keep the state: the next start finds the same objects."""
+    """End everything and keep the state: the next start finds the same objects.
+
+    Raises:
+        LocalClusterError: something cannot be ended.
+
+    """
+    _require_root()
+    with exclusive(layout.lock, LOCK_SECONDS):
+        _down(layout)
+
+
+def _down(layout: Layout) -> None:
+    _adopt(layout)
     for part in reversed(PARTS):
         if part.name == "containerd":
             _end_pods(layout)
@@ -74,15 +101,45 @@ def down(layout: Layout) -> None:
         if pid_file.read():
             with step(f"stopping {part.name}"):
                 processes.stop(pid_file)
+    cgroups.end(layout.name)
     _unmount(layout)
     network.down(layout)
-    _remove_cgroups()
 
 
 def destroy(layout: Layout) -> None:
-    """End everything and remove the state."""
-    down(layout)
-    shutil.rmtree(layout.state, ignore_errors=True)
+    """End everything and remove the state.
+
+    Raises:
+        LocalClusterError: something cannot be ended, or the folder holds what is not ours.
+
+    """
+    _require_root()
+    with exclusive(layout.lock, LOCK_SECONDS):
+        _down(layout)
+        remove_state(layout)
+
+
+def remove_state(layout: Layout) -> None:
+    """Remove what a cluster has written, by name: MODELSWAP_STATE may point at a folder with other things in it.
+
+    Raises:
+        LocalClusterError: something else is in the folder.
+
+    """
+    for link in POD_LOG_LINKS.glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(layout.state):
+            link.unlink()
+    for name in (*FOLDERS, *configuration(layout), layout.kubeconfig.name):
+        path = layout.state / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if layout.state.exists():
+        left = sorted(path.name for path in layout.state.iterdir())
+        if left:
+            raise LocalClusterError(f"{layout.state} stays, for it holds what no cluster wrote: {', '.join(left[:5])}")
+        layout.state.rmdir()
 
 
 def status(layout: Layout) -> bool:
@@ -105,15 +162,41 @@ def environment(layout: Layout) -> dict[str, str]:
     return {"KUBECONFIG": str(layout.kubeconfig), "PATH": f"{built}:{os.environ['PATH']}"}
 
 
-def execute(layout: Layout, command: list[str]) -> int:
-    """Run a command in the cluster's network; its exit code."""
-    if not layout.netns.exists():
+def execute(layout: Layout, command: list[str]) -> NoReturn:
+    """Become a command in the cluster's network.
+
+    Raises:
+        LocalClusterError: there is no command, or no cluster.
+
+    """
+    if not command:
+        raise LocalClusterError("no command: localcluster run -- COMMAND …")
+    _require_root()
+    if not network.exists(layout):
         raise LocalClusterError("the cluster is not up: `make cluster-up` starts it")
-    return subprocess.run(layout.enter(*command), env=os.environ | environment(layout), check=False).returncode
+    # No proxy can be reached from there, and none is needed.
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    words = layout.enter(*command)
+    os.execvpe(words[0], words, env | environment(layout))  # noqa: S606 - a fixed program, no shell
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise LocalClusterError("the local cluster needs root: it makes a network namespace and runs containers")
 
 
 def _pid_file(layout: Layout, part: Part) -> PidFile:
     return PidFile(layout.run / f"{part.name}.pid")
+
+
+def _adopt(layout: Layout) -> None:
+    """Write down parts that run with no pid file: a start was cut short, or the files were removed."""
+    for part in PARTS:
+        pid_file = _pid_file(layout, part)
+        if pid_file.read() is None:
+            process = processes.find(part.command(layout, layout.cache))
+            if process is not None:
+                pid_file.write(process)
 
 
 def _start(layout: Layout, part: Part, built: Path) -> None:
@@ -197,10 +280,14 @@ def _wait_for_node(layout: Layout, built: Path) -> None:
     _kubectl(layout, built, "wait", "--for=condition=Ready", "--timeout=90s", f"node/{layout.name}")
 
 
-def _forget_last_boot(layout: Layout) -> None:
-    """Without its network namespace, nothing of an earlier run is alive: shims, mounts and leases are left-overs."""
+def _forget_last_run(layout: Layout) -> None:
+    """Without its network namespace, whatever an earlier run left is of no use: processes, shims, mounts, leases."""
+    for part in reversed(PARTS):
+        processes.stop(_pid_file(layout, part))
     _end_pods(layout)
+    cgroups.end(layout.name)
     _unmount(layout)
+    network.down(layout)
     shutil.rmtree(layout.run, ignore_errors=True)
 
 
@@ -210,7 +297,7 @@ def _end_pods(layout: Layout) -> None:
     shims = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_shim(entry, marker)]
     for pid in shims:
         for victim in (*_descendants(pid), pid):
-            _kill(victim)
+            processes.send(victim, signal.SIGKILL)
 
 
 def _is_shim(process: Path, marker: str) -> bool:
@@ -230,30 +317,16 @@ def _descendants(pid: int) -> list[int]:
     return [victim for child in children for victim in (*_descendants(child), child)]
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
 def _unmount(layout: Layout) -> None:
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        target = line.split()[4]
-        if Path(target).is_relative_to(layout.state):
-            subprocess.run(["umount", "--lazy", target], capture_output=True, check=False)
+    if not processes.wait_for(lambda: not _unmount_all(layout), UNMOUNT_SECONDS):
+        raise LocalClusterError(f"cannot be unmounted: {', '.join(_unmount_all(layout))}")
 
 
-def _remove_cgroups() -> None:
-    """Empty groups of pods that are gone; one that is not empty stays."""
-    for top in Path("/sys/fs/cgroup").glob("*/kubepods"):
-        for folder in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
-            _remove_folder(folder)
-        _remove_folder(top)
-
-
-def _remove_folder(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError as error:
-        print(f"  {folder} stays: {error.strerror}", file=sys.stderr)
+def _unmount_all(layout: Layout) -> list[str]:
+    """Unmount what is mounted below the state folder, innermost first; what it found."""
+    targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    found = [target for target in reversed(targets) if layout.state in Path(target).parents]
+    for target in found:
+        # One that the container runtime has just unmounted itself is no failure: the next look tells.
+        subprocess.run(["umount", "--lazy", target], capture_output=True, check=False, timeout=30)
+    return found

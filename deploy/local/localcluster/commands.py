@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import LocalClusterError
+
+TAIL_BYTES = 64 * 1024
 
 
 def run(
@@ -51,6 +54,10 @@ def _where(log: Path | None) -> str:
 
 def tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log."""
-    if not log.exists():
+    try:
+        with log.open("rb") as source:
+            source.seek(max(0, source.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = source.read().decode(errors="replace")
+    except OSError:
         return ""
-    return "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join("    " + line for line in text.splitlines()[-lines:])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import packages, tools
 from .commands import run
 from .errors import LocalClusterError
 from .layout import PAUSE_IMAGE, PROJECT, Layout
+from .locks import exclusive
 from .progress import step
 
 DOCKERFILES = PROJECT / "deploy" / "images"
@@ -22,6 +24,9 @@ BASE_PACKAGES = ("ca-certificates", "haproxy", "python3", "python3-venv", "tini"
 """In the base image already, so that the Dockerfiles have nothing to install; on another base they do."""
 
 BUILD_PACKAGES = {name: packages.CLUSTER[name] for name in ("buildah", "mmdebstrap", "gcc")}
+BUILD_SECONDS = 1800
+CERTIFICATES = Path("/etc/ssl/certs")
+PIP_SETTINGS = ("cert", "default-timeout", "extra-index-url", "index-url", "proxy", "timeout", "trusted-host")
 LOADERS = "kind:NAME, k3d:NAME, minikube, containerd:SOCKET, or push:PREFIX"
 
 _PAUSE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
@@ -32,9 +37,34 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in DOCKERFILES.glob("*/Dockerfile"))
 
 
-def reference(name: str) -> str:
-    """An image's full name; its tag tells what is in it."""
-    return f"localhost/modelswap-{name}:{content_key(name)}"
+@dataclass(frozen=True)
+class Image:
+    """An image of the project; its key tells what is in it."""
+
+    name: str
+    key: str
+
+    @classmethod
+    def of(cls, name: str) -> Image:
+        """The one that the tree makes now.
+
+        Raises:
+            LocalClusterError: there is no such image.
+
+        """
+        if name not in names():
+            raise LocalClusterError(f"there is no image {name!r}; there are: {', '.join(names())}")
+        return cls(name, content_key(name))
+
+    @property
+    def reference(self) -> str:
+        """The full name."""
+        return f"localhost/modelswap-{self.name}:{self.key}"
+
+    @property
+    def dockerfile(self) -> Path:
+        """What it is built from."""
+        return DOCKERFILES / self.name / "Dockerfile"
 
 
 def content_key(name: str) -> str:
@@ -45,9 +75,13 @@ def content_key(name: str) -> str:
     for path in sorted(_copied(text)):
         digest.update(str(path.relative_to(PROJECT)).encode())
         digest.update(path.read_bytes())
-    if "--from=tools" in text:
+    if _copies_tools(text):
         digest.update(tools.pins_key(tools.STORE_TOOLS).encode())
     return digest.hexdigest()[:12]
+
+
+def _copies_tools(dockerfile: str) -> bool:
+    return "--from=tools" in dockerfile
 
 
 def _copied(dockerfile: str) -> Iterable[Path]:
@@ -68,45 +102,50 @@ def ensure(layout: Layout, wanted: list[str], *, load: str | None) -> dict[str, 
         wanted: names of images.
         load: how another cluster gets the images (see LOADERS); None for the local one.
 
+    Raises:
+        LocalClusterError: one cannot be built or brought there.
+
     """
+    _check_loader(load)
     packages.ensure(layout, BUILD_PACKAGES)
     references = {}
-    for name in wanted:
-        archive = _archive(layout, name)
-        references[name] = _load(layout, archive, reference(name), load)
+    for image in map(Image.of, wanted):
+        with exclusive(layout.cache / "images.lock", BUILD_SECONDS):
+            archive = _archive(layout, image)
+            references[image.name] = _load(layout, archive, image.reference, load)
     return references
 
 
-def _archive(layout: Layout, name: str) -> Path:
+def _archive(layout: Layout, image: Image) -> Path:
     """The image as an OCI archive in the cache."""
     folder = layout.cache / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / f"{name}-{content_key(name)}.tar"
+    archive = folder / f"{image.name}-{image.key}.tar"
     if not archive.exists():
         base = _ensure_base(layout)
-        with step(f"image {name}"):
-            _build(layout, name, base, archive)
-        for old in folder.glob(f"{name}-????????????.tar"):
+        contexts = {"tools": tools.ensure_store(layout)} if _copies_tools(image.dockerfile.read_text()) else {}
+        with step(f"image {image.name}"):
+            _build(layout, image, base, contexts, archive)
+        for old in folder.glob(f"{image.name}-????????????.tar"):
             if old != archive:
                 old.unlink()
     return archive
 
 
-def _build(layout: Layout, name: str, base: str, archive: Path) -> None:
-    log = layout.cache / "logs" / f"image-{name}.log"
-    dockerfile = DOCKERFILES / name / "Dockerfile"
-    contexts = []
-    if "--from=tools" in dockerfile.read_text():
-        contexts = [f"--build-context=tools={tools.ensure_store(layout)}"]
-    image = reference(name)
+def _build(layout: Layout, image: Image, base: str, contexts: Mapping[str, Path], archive: Path) -> None:
+    log = layout.cache / "logs" / f"image-{image.name}.log"
     run(
         _buildah(layout, "bud", "--layers", "--isolation=chroot", "--network=host", f"--build-arg=BASE_IMAGE={base}")
-        + [*_machine_settings(layout), *contexts, f"--file={dockerfile}", f"--tag={image}", str(PROJECT)],
+        + machine_settings(layout.cache / "pip.conf", os.environ)
+        + [f"--build-context={name}={folder}" for name, folder in contexts.items()]
+        + [f"--file={image.dockerfile}", f"--tag={image.reference}", str(PROJECT)],
         log=log,
-        timeout=1800,
+        timeout=BUILD_SECONDS,
     )
+    if Image.of(image.name) != image:
+        raise LocalClusterError(f"files of image {image.name} changed while it was built: run this again")
     part = archive.with_suffix(".part")
-    run(_buildah(layout, "push", image, f"oci-archive:{part}:{image}"), log=log, timeout=600)
+    run(_buildah(layout, "push", image.reference, f"oci-archive:{part}:{image.reference}"), log=log, timeout=600)
     part.rename(archive)
 
 
@@ -122,24 +161,29 @@ def _buildah(layout: Layout, command: str, *arguments: str) -> list[str]:
     ]
 
 
-def _machine_settings(layout: Layout) -> list[str]:
-    """This machine's certificates and pip settings, there while an image is built and not in it."""
-    volumes = ["--volume=/etc/ssl/certs:/etc/ssl/certs:ro"]
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, timeout=60, check=False
-    ).stdout
-    wanted = dict(
-        re.findall(
-            r"^(?::env:|\w+)\.(cert|index-url|extra-index-url|trusted-host|proxy|timeout|default-timeout)='(.*)'$",
-            listing,
-            flags=re.MULTILINE,
-        )
-    )
-    if wanted:
-        path = layout.cache / "pip.conf"
-        path.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in wanted.items()))
-        volumes.append(f"--volume={path}:/etc/pip.conf:ro")
-    return volumes
+def machine_settings(pip: Path, environment: Mapping[str, str]) -> list[str]:
+    """Options with this machine's certificates and pip settings, there while an image is built and not in it."""
+    settings = pip_settings(environment)
+    shared = [CERTIFICATES]
+    if "cert" in settings and CERTIFICATES not in Path(settings["cert"]).parents:
+        shared.append(Path(settings["cert"]))
+    if settings:
+        pip.parent.mkdir(parents=True, exist_ok=True)
+        pip.touch(mode=0o600)  # an index's address may hold a password
+        pip.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    options = [f"--volume={path}:{path}:ro" for path in shared if path.exists()]
+    return [*options, f"--volume={pip}:/etc/pip.conf:ro"] if settings else options
+
+
+def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """How pip reaches its index here: from its files, the user's over the machine's, and PIP_… over both."""
+    home = Path(environment.get("HOME") or "/root")
+    files = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf"]
+    parser = configparser.RawConfigParser()
+    parser.read([*files, Path(environment.get("PIP_CONFIG_FILE") or os.devnull)])
+    found = dict(parser["global"]) if parser.has_section("global") else {}
+    found |= {key[4:].lower().replace("_", "-"): value for key, value in environment.items() if key.startswith("PIP_")}
+    return {key: value for key, value in found.items() if key in PIP_SETTINGS}
 
 
 def _ensure_base(layout: Layout) -> str:
@@ -210,11 +254,17 @@ def _load(layout: Layout, archive: Path, image: str, load: str | None) -> str:
         if kind in commands:
             run(commands[kind], timeout=600)
             return image
-        if kind == "push" and argument:
-            pushed = f"{argument.rstrip('/')}/{image.removeprefix('localhost/')}"
-            run(_buildah(layout, "push", image, f"docker://{pushed}"), timeout=1200)
-            return pushed
-    raise LocalClusterError(f"MODELSWAP_IMAGE_LOAD is {load!r}: it must be {LOADERS}")
+        pushed = f"{argument.rstrip('/')}/{image.removeprefix('localhost/')}"
+        run(_buildah(layout, "pull", f"oci-archive:{archive}"), timeout=600)
+        run(_buildah(layout, "push", image, f"docker://{pushed}"), timeout=1200)
+        return pushed
+
+
+def _check_loader(load: str | None) -> None:
+    kind, _, argument = (load or "minikube").partition(":")
+    known, named = {"kind", "k3d", "minikube", "containerd", "push"}, {"k3d", "containerd", "push"}
+    if kind not in known or (kind in named and not argument):
+        raise LocalClusterError(f"MODELSWAP_IMAGE_LOAD is {load!r}: it must be {LOADERS}")
 
 
 def _ctr(layout: Layout, *arguments: str) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from .errors import LocalClusterError
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -16,6 +19,7 @@ API_SERVICE_ADDRESS = "198.19.0.1"
 DNS_SERVICE_ADDRESS = "198.19.0.10"
 API_PORT = 6443
 PAUSE_IMAGE = "localhost/modelswap-pause:1"
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,35 @@ class Layout:
 
     @classmethod
     def from_environment(cls) -> Layout:
-        """By MODELSWAP_STATE and MODELSWAP_CACHE, with defaults."""
-        cache = os.environ.get("MODELSWAP_CACHE") or Path.home() / ".cache" / "modelswap"
+        """By MODELSWAP_CLUSTER, MODELSWAP_STATE and MODELSWAP_CACHE, with defaults.
+
+        Clusters of different names share nothing but the cache: each has its own network, where the same addresses
+        serve all of them.
+
+        Raises:
+            LocalClusterError: the name cannot be one of a node.
+
+        """
+        name = os.environ.get("MODELSWAP_CLUSTER") or "modelswap"
+        if not re.fullmatch(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", name):
+            raise LocalClusterError(
+                f"MODELSWAP_CLUSTER is {name!r}: it must be at most 32 of a-z, 0-9 and -, beginning with a letter"
+            )
         return cls(
-            name="modelswap",
-            state=Path(os.environ.get("MODELSWAP_STATE") or "/var/lib/modelswap"),
-            cache=Path(cache),
+            name=name,
+            state=Path(os.environ.get("MODELSWAP_STATE") or f"/var/lib/{name}").resolve(),
+            cache=Path(os.environ.get("MODELSWAP_CACHE") or Path.home() / ".cache" / "modelswap").resolve(),
         )
 
     @property
     def netns(self) -> Path:
         """The network namespace."""
         return Path("/run/netns") / self.name
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever brings the cluster up or ends it."""
+        return Path("/run") / f"{self.name}.lock"
 
     @property
     def run(self) -> Path:

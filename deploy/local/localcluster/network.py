@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from .commands import run
 from .layout import NODE_ADDRESS, POD_NETWORK, Layout
 
 BRIDGE = "node0"
+CNI_RESULTS = Path("/var/lib/cni/results")
+"""Where the CNI library writes of every pod's network, whatever the runtime's own folders are."""
 
 _SETTINGS = {
     "net.ipv4.ip_forward": "1",
@@ -19,7 +22,8 @@ _SETTINGS = {
 def up(layout: Layout) -> None:
     """Make the namespace and the node's interface; what is there already stays."""
     log = layout.log_of("network")
-    if not layout.netns.exists():
+    if not exists(layout):
+        layout.netns.unlink(missing_ok=True)
         run(["ip", "netns", "add", layout.name], log=log)
     inside = layout.enter
     links = run(inside("ip", "-o", "link", "show"))
@@ -35,9 +39,41 @@ def up(layout: Layout) -> None:
 
 
 def down(layout: Layout) -> None:
-    """Remove the namespace, and with it every interface in it."""
-    if layout.netns.exists():
+    """Remove the namespaces of the cluster and of its pods, and with them every interface in them."""
+    _remove_pods(layout, CNI_RESULTS)
+    if exists(layout):
         run(["ip", "netns", "delete", layout.name], log=layout.log_of("network"))
+
+
+def _remove_pods(layout: Layout, results: Path) -> None:
+    for container, namespaces in pod_namespaces(layout.name, results).items():
+        for namespace in namespaces:
+            if Path("/run/netns", namespace).exists():
+                run(["ip", "netns", "delete", namespace], log=layout.log_of("network"))
+        for record in results.glob(f"*-{container}-*"):
+            record.unlink()
+
+
+def pod_namespaces(network: str, results: Path) -> dict[str, set[str]]:
+    """The network namespaces of a network's pods, by container, from what CNI has written down of them."""
+    found = {}
+    for path in results.glob(f"{network}-*"):
+        try:
+            record = json.loads(path.read_text())
+        except ValueError:  # cut short
+            continue
+        if record["networkName"] == network:
+            interfaces = record["result"].get("interfaces", [])
+            found[record["containerId"]] = {Path(i["sandbox"]).name for i in interfaces if i.get("sandbox")}
+    return found
+
+
+def exists(layout: Layout) -> bool:
+    """Whether the namespace is there; a start that was cut short leaves an empty file of its name."""
+    try:
+        return layout.netns.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
+    except FileNotFoundError:
+        return False
 
 
 def write_cni(layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -31,6 +32,8 @@ CLUSTER = {
     "/usr/include/stdio.h": "libc6-dev",
 }
 """Program → package."""
+PYTHON_VENV = {"ensurepip": "python3-venv"}
+APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
 
 def ensure(layout: Layout, wanted: dict[str, str] | None = None) -> None:
@@ -48,11 +51,13 @@ def ensure(layout: Layout, wanted: dict[str, str] | None = None) -> None:
     log = layout.log_of("packages")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with step(f"Debian packages: {' '.join(packages)}"), _no_services():
-        run(["apt-get", "update"], log=log, env=env, timeout=300)
-        run(["apt-get", "install", "-y", "--no-install-recommends", *packages], log=log, env=env, timeout=900)
+        run([*APT, "update"], log=log, env=env, timeout=300)
+        run([*APT, "install", "-y", "--no-install-recommends", *packages], log=log, env=env, timeout=900)
 
 
 def _present(program: str) -> bool:
+    if program in PYTHON_VENV:
+        return importlib.util.find_spec(program) is not None
     if program.startswith("/"):
         return Path(program).exists()
     return shutil.which(program) is not None or Path("/usr/sbin", program).exists()

@@ -176,6 +176,8 @@ def configuration(layout: Layout) -> dict[str, str]:
                 "authorization": {"mode": "Webhook"},
                 "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
                 "cgroupDriver": "cgroupfs",
+                # Its own branch: a kubelet ends whatever it does not know below its root.
+                "cgroupRoot": f"/{layout.name}",
                 "enforceNodeAllocatable": [],
                 "failSwapOn": False,
                 "clusterDNS": [DNS_SERVICE_ADDRESS],

