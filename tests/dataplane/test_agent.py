@@ -143,6 +143,20 @@ async def test_an_agent_that_is_killed_comes_back_as_it_was(make_pod: MakePod) -
     assert await post(old.route) == "1.1.0"
 
 
+async def test_handing_over_and_taking_back_again_and_again_loses_nothing(make_pod: MakePod) -> None:
+    old, new = await make_pod("1.0.0"), await make_pod("1.1.0")
+    await asyncio.gather(old.until_ready(), new.until_ready())
+    clients = Clients()
+    clients.start(old.route, count=16, seconds=0)
+    await clients.until("1.0.0", 50)
+    for _ in range(60):
+        await old.direct(hand_over(new))
+        await old.direct(TrafficRequest())
+    await clients.stop()
+    assert clients.failures == []
+    assert {version for _, _, version in clients.answers} == {"1.0.0", "1.1.0"}
+
+
 async def test_the_direct_port_is_neither_held_nor_handed_over(make_pod: MakePod) -> None:
     old, new = await make_pod("1.0.0"), await make_pod("1.1.0")
     await asyncio.gather(old.until_ready(), new.until_ready())

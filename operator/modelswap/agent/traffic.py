@@ -7,7 +7,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from modelswap.api.agent import MAX_PEERS, HoldOutcome, HoldReport, TrafficMode, TrafficRequest
+from modelswap.api.agent import HoldOutcome, HoldReport, TrafficMode, TrafficRequest
 
 from . import state as states
 from .haproxy import Haproxy, HaproxyError, Held, Traffic
@@ -124,18 +124,14 @@ class TrafficDirector:
         self._set(in_flight_at_start=self.in_flight)
 
     async def _switch(self, mode: TrafficMode, peers: tuple[str, ...]) -> None:
-        commands = []
-        for index in range(MAX_PEERS):
-            server = f"set server next/s{index}"
-            if index < len(peers):
-                address, _, port = peers[index].rpartition(":")
-                commands += [f"{server} addr {address} port {port}", f"{server} state ready"]
-            elif index < len(self._state.peers):
-                commands.append(f"{server} state maint")
-        if commands:
-            await self._haproxy.change(*commands)
+        before = self._state.peers
+        if peers:
+            await self._haproxy.change(*_join(peers))
         self._set(mode=mode, peers=peers)
         await self._haproxy.change(self._map("mode", self._state.haproxy_mode))
+        # Peers leave after the mode has: until then requests still go to them.
+        if leaving := _leave(len(peers), len(before)):
+            await self._haproxy.change(*leaving)
 
     async def _release(self) -> None:
         await self._haproxy.change(self._map("hold", "0"))
@@ -204,3 +200,18 @@ class TrafficDirector:
             held_requests=held.total,
             longest_hold_seconds=held.longest_seconds,
         )
+
+
+def _join(peers: tuple[str, ...]) -> list[str]:
+    """Commands that let peers take requests."""
+    commands = []
+    for index, peer in enumerate(peers):
+        address, _, port = peer.rpartition(":")
+        server = f"set server next/s{index}"
+        commands += [f"{server} addr {address} port {port}", f"{server} state ready"]
+    return commands
+
+
+def _leave(first: int, end: int) -> list[str]:
+    """Commands that let the peers of these slots take no more requests."""
+    return [f"set server next/s{index} state maint" for index in range(first, end)]
