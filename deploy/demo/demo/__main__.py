@@ -39,6 +39,9 @@ def main() -> int:
     except DemoError as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What is installed stays; the demo can be run again.", file=sys.stderr)
+        return 130
 
 
 def _demo(images: dict[str, str], report: Path | None) -> int:
@@ -94,8 +97,14 @@ def _install(images: dict[str, str]) -> None:
     try:
         run(*helm)
     except DemoError as error:
-        logs = run("kubectl", "--namespace", SYSTEM, "logs", "deployment/modelswap-operator", "--tail=10")
-        raise DemoError(f"{error}\n{logs}") from error
+        raise DemoError(f"{error}\n{_operator_log()}") from error
+
+
+def _operator_log() -> str:
+    try:
+        return run("kubectl", "--namespace", SYSTEM, "logs", "deployment/modelswap-operator", "--tail=10")
+    except DemoError as error:
+        return str(error)
 
 
 def _publish(images: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -107,14 +116,23 @@ def _publish(images: dict[str, str]) -> dict[str, dict[str, Any]]:
     kubectl("rollout", "status", "deployment/model-store", "--timeout=120s")
     kubectl("delete", "job", "train", "--ignore-not-found", "--wait=true")
     apply("train", MLSERVER_IMAGE=images["mlserver-sklearn"], AGENT_IMAGE=images["agent"])
-    _wait(lambda: bool(get("job", "train")["status"].get("succeeded")), "the training", "job/train")
+    _wait(_trained, "the training", "job/train")
     pods = json.loads(kubectl("get", "pods", "--selector=job-name=train", "--output=json"))["items"]
     messages = (p["status"]["containerStatuses"][0]["state"].get("terminated", {}).get("message") for p in pods)
     published: dict[str, dict[str, Any]] = json.loads(next(filter(None, messages)))
     return published
 
 
+def _trained() -> bool:
+    status = get("job", "train").get("status", {})
+    if any(c["type"] == "Failed" and c["status"] == "True" for c in status.get("conditions", [])):
+        raise DemoError(f"the training failed:\n{kubectl('logs', 'job/train', '--all-containers', '--tail=20')}")
+    return bool(status.get("succeeded"))
+
+
 def _apply_models(published: dict[str, dict[str, Any]], images: dict[str, str]) -> None:
+    # A new route has no history: the first swap is no rollback to what an earlier demo led to.
+    kubectl("delete", "modelroute", "iris", "--ignore-not-found")
     for version, facts in published.items():
         _forget_other_artifact(version, facts["sha256"])
         apply(
@@ -126,7 +144,6 @@ def _apply_models(published: dict[str, dict[str, Any]], images: dict[str, str]) 
         )
         apply("plain-version", VERSION=version, AGENT_IMAGE=images["agent"], MLSERVER_IMAGE=images["mlserver-sklearn"])
     apply("selector-flip")
-    kubectl("scale", f"deployment/iris-plain-{OLD}", "--replicas=2")
     _route(OLD)
 
     def ready() -> bool:
@@ -143,7 +160,6 @@ def _forget_other_artifact(version: str, sha256: str) -> None:
     """An earlier demo's version with another artifact: an artifact is immutable, so its version must go."""
     text = kubectl("get", "modelversion", f"iris-{version}", "--ignore-not-found", "--output=json")
     if text and json.loads(text)["spec"]["artifact"].get("sha256") != sha256:
-        kubectl("delete", "modelroute", "iris", "--ignore-not-found")
         kubectl("delete", "modelversion", f"iris-{version}")
 
 
@@ -181,6 +197,8 @@ def _modelswap(
         applied = time.time()
         completed, swap = watch.swap_to(new, lambda: _route(new), seconds=60)
         summary = load.finish()
+    if swap["kind"].lower() != kind:
+        raise DemoError(f"the operator made a {swap['kind']} of what should be a {kind}")
     return run_of(
         way="modelswap",
         kind=kind,
@@ -229,6 +247,7 @@ def _selector_flip(images: dict[str, str], answers: dict[str, int]) -> Run:
         time.sleep(SCALE_DOWN_SECONDS)
         kubectl("scale", f"deployment/iris-plain-{OLD}", "--replicas=0")
         summary = load.finish()
+    kubectl("scale", f"deployment/iris-plain-{NEW}", "--replicas=0")
     return run_of(
         way="selector-flip", kind="swap", summary=summary, old=OLD, new=NEW, applied=applied, completed=None, swap=None
     )

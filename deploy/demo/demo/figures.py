@@ -20,10 +20,10 @@ class Run:
     """A swap: no old answer arrived after the first new one. A rollback, which drains after it has routed: no request
     that was sent after the first new answer had arrived was answered by the old version."""
     versions: dict[str, int]
-    first_new_seconds: float
-    """After the apply."""
-    last_old_seconds: float
-    """After the apply."""
+    first_new_seconds: float | None
+    """After the apply; None when the target never answered."""
+    last_old_seconds: float | None
+    """After the apply; None when the source never answered."""
     apply_to_completed_seconds: float | None
     held_seconds_max: float | None
     held_requests: int | None
@@ -71,15 +71,19 @@ def run_of(
         failed=summary["failed"],
         strict=first_new is not None and old_end is not None and old_end <= first_new,
         versions=summary["versions"],
-        first_new_seconds=round((first_new or float("nan")) - applied, 3),
-        last_old_seconds=round(summary["last_answer"].get(old, float("nan")) - applied, 3),
-        apply_to_completed_seconds=None if completed is None else round(completed, 3),
+        first_new_seconds=_since(applied, first_new),
+        last_old_seconds=_since(applied, summary["last_answer"].get(old)),
+        apply_to_completed_seconds=_since(0, completed),
         held_seconds_max=swap["holdSeconds"] if swap else None,
         held_requests=swap["heldRequests"] if swap else None,
         added_latency_seconds_max=round(summary["max_latency"] - summary["median_latency"], 3),
         large_bodies=summary["large_answers"],
         failures=summary["failures"],
     )
+
+
+def _since(begin: float, at: float | None) -> float | None:
+    return None if at is None else round(at - begin, 3)
 
 
 def table(runs: list[Run]) -> str:
@@ -89,8 +93,8 @@ def table(runs: list[Run]) -> str:
         ("requests sent", [f"{r.sent:,}" for r in runs]),
         ("failed", [str(r.failed) for r in runs]),
         ("answers by version", [", ".join(f"{v}: {n:,}" for v, n in sorted(r.versions.items())) for r in runs]),
-        ("first new answer after", [f"{r.first_new_seconds:.2f} s" for r in runs]),
-        ("last old answer after", [f"{r.last_old_seconds:.2f} s" for r in runs]),
+        ("first new answer after", [_seconds(r.first_new_seconds) for r in runs]),
+        ("last old answer after", [_seconds(r.last_old_seconds) for r in runs]),
         ("cut-over strict", ["yes" if r.strict else "no" for r in runs]),
         ("apply to Completed", [_seconds(r.apply_to_completed_seconds) for r in runs]),
         ("requests held", ["-" if r.held_requests is None else str(r.held_requests) for r in runs]),

@@ -24,10 +24,17 @@ def run(*command: str, stdin: str | None = None, timeout: float = 180) -> str:
     """Run a command.
 
     Raises:
-        DemoError: it failed.
+        DemoError: it failed, or took longer than `timeout` seconds.
 
     """
-    done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=timeout, check=False)
+    try:
+        done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=timeout, check=False)
+    except FileNotFoundError as error:
+        raise DemoError(
+            f"{command[0]} is not on the PATH: install it, or use `make demo` without KUBECONFIG"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise DemoError(f"`{' '.join(command[:6])}` took longer than {timeout:.0f} s") from error
     if done.returncode:
         raise DemoError(f"`{' '.join(command[:6])}` failed: {(done.stderr or done.stdout).strip()[-1500:]}")
     return done.stdout

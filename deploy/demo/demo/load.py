@@ -55,17 +55,21 @@ class Load:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if "summary" in message:
-                self.summary = message["summary"]
-                return
-            if message["versions"]:
-                self._answering.set()
-            self._show(message)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._take(line)
+
+    def _take(self, line: str) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return  # a warning of Python's
+        if "summary" in message:
+            self.summary = message["summary"]
+            return
+        if message["versions"]:
+            self._answering.set()
+        self._show(message)
 
     def finish(self) -> dict[str, Any]:
         """Wait until the clients are done; what they counted.

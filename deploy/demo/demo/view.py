@@ -44,7 +44,7 @@ class LiveView:
         if self._watch is None:
             return ""
         swap = self._watch.status.get("swap", {})
-        if not swap:
+        if not swap.get("id"):
             return ""
         return f"{swap['kind']} {swap.get('from') or 'nothing'} → {swap['to']}: {swap['state']}"
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from .kubectl import NAMESPACE, DemoError
 
+FIRST_STATUS_SECONDS = 30
+
 
 @dataclass
 class RouteWatch:
@@ -29,6 +31,10 @@ class RouteWatch:
             text=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
+        with self._changed:
+            # Otherwise the end of an earlier swap would be taken for that of the next one.
+            if not self._changed.wait_for(lambda: self.status, timeout=FIRST_STATUS_SECONDS):
+                raise DemoError(f"the route {self.name} has no status: does the operator run?")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,14 +43,13 @@ class RouteWatch:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        decoder, text = json.JSONDecoder(), ""
-        for line in self._process.stdout:
-            text += line
-            if line.rstrip() != "}":
-                continue
-            body, _ = decoder.raw_decode(text)
+        with self._process.stdout as lines:
             text = ""
-            self._note(body.get("status", {}))
+            for line in lines:
+                text += line
+                if line.rstrip() == "}":
+                    self._note(json.loads(text).get("status", {}))
+                    text = ""
 
     def _note(self, status: dict[str, Any]) -> None:
         with self._changed:

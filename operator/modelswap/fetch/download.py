@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from .artifact import Artifact
 from .errors import FetchError
 from .manifest import check_digest, check_path, digest_of_folder
-from .store import Artifact, Found
+from .source import Found, Source
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes that are there and the bytes in all."""
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and the bytes in all, where these are known."""
 
 
 def download(artifact: Artifact, target: Path, *, sha256: str | None, progress: Progress) -> tuple[str, int]:
@@ -28,38 +29,37 @@ def download(artifact: Artifact, target: Path, *, sha256: str | None, progress: 
     staging = target / ".fetching"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    files = artifact.files()
-    total = sum(file.size for file in files)
-    _check_space(target, total)
+    files = artifact.source.files()
+    sizes = [file.size for file in files if file.size is not None]
+    total = sum(sizes) if len(sizes) == len(files) else None
+    _check_space(target, sum(sizes))
     done = 0
     digests: dict[str, str] = {}
     for file in files:
         place = staging / check_path(file.path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        digests[file.path] = _copy(artifact, file, place, partial(_add, progress, done, total))
-        done += file.size
+        digests[file.path], size = _copy(artifact.source, file, place, partial(_add, progress, done, total))
+        done += size
     digest = digest_of_folder(digests) if artifact.is_folder else next(iter(digests.values()))
     if sha256:
-        check_digest(artifact.uri, digest, sha256)
+        check_digest(artifact.shown, digest, sha256)
     _move_in(staging, target)
-    return digest, total
+    return digest, done
 
 
-def _add(progress: Progress, before: int, total: int, size: int) -> None:
+def _add(progress: Progress, before: int, total: int | None, size: int) -> None:
     progress(before + size, total)
 
 
-def _copy(artifact: Artifact, file: Found, place: Path, progress: Callable[[int], None]) -> str:
+def _copy(source: Source, file: Found, place: Path, progress: Callable[[int], None]) -> tuple[str, int]:
     hasher, size = hashlib.sha256(), 0
     with place.open("wb") as sink:
-        for piece in artifact.read(file):
+        for piece in source.read(file):
             sink.write(piece)
             hasher.update(piece)
             size += len(piece)
             progress(size)
-    if size != file.size:
-        raise FetchError("ShortRead", f"{file.path} ended after {size} of {file.size} bytes", permanent=False)
-    return hasher.hexdigest()
+    return hasher.hexdigest(), size
 
 
 def _check_space(target: Path, needed: int) -> None:
