@@ -32,9 +32,9 @@ def render() -> str:
     """The table, in Markdown."""
     found: dict[str, list[str]] = defaultdict(list)
     for tier in TIERS:
-        for path in sorted((TESTS / tier).glob("test_*.py")):
+        for path in sorted((TESTS / tier).rglob("test_*.py")):
             for row, name in marked(path):
-                found[row].append(f"`{tier}/{path.name}` {name.removeprefix('test_').replace('_', ' ')}")
+                found[row].append(f"`{path.relative_to(TESTS)}` {name.removeprefix('test_').replace('_', ' ')}")
     lines = ["# Requirements and the tests that show them", "", "Made from the marks of the tests by `make generate`."]
     lines += ["", "| row | tests, the highest tier first |", "| --- | --- |"]
     lines += [f"| {row} | {'<br>'.join(tests)} |" for row, tests in sorted(found.items(), key=_order)]

@@ -145,6 +145,25 @@ def test_an_unhealthy_target_is_never_routed() -> None:
     assert not any(agent.holding for agent in world.agents.values())
 
 
+def test_a_target_whose_agents_cannot_be_told_is_not_routed_yet() -> None:
+    world = served()
+    for agent in world.of("1.1.0"):
+        agent.reachable = False
+    ask(world, "1.1.0")
+    look(world, 5)
+    assert world.status["swap"]["state"] == "Preparing"
+    assert "waiting to hear of its agents" in world.status["swap"]["message"]
+    world.settle()
+    assert world.status["currentVersion"] == "1.1.0"
+
+
+def test_an_operator_that_has_heard_of_no_agent_leaves_a_settled_route_alone() -> None:
+    world = served()
+    for agent in world.agents.values():
+        agent.reachable = False
+    assert world.plan().empty
+
+
 @pytest.mark.requirement("HS-7")
 def test_a_target_that_falls_ill_while_requests_drain_releases_them_to_the_source() -> None:
     world = served()

@@ -141,6 +141,13 @@ def test_a_version_that_was_loaded_is_never_given_up() -> None:
     assert "OOMKilled" in ready(plan)["message"]
 
 
+def test_an_operator_that_has_just_started_and_heard_of_no_agent_writes_nothing() -> None:
+    version = serving(model_version("1.0.0"), pod("iris-1.0.0.pod0"))
+    healthy = after(version, plan_of(version, model_route("1.0.0")))
+    unheard = replace(healthy, pods=(pod("iris-1.0.0.pod0", report=None),))
+    assert plan_of(unheard, model_route("1.0.0")).empty
+
+
 def test_an_unknown_runtime_is_told_and_what_serves_stays() -> None:
     version = replace(serving(model_version("1.0.0"), pod("iris-1.0.0.pod0")), runtime=None)
     plan = plan_of(version, model_route("1.0.0"))

@@ -47,7 +47,7 @@ class Assessment:
     pods: int
     """Serving pods that exist and are not on their way out."""
     ready: tuple[ServingPod, ...]
-    """Pods that Kubernetes sends requests to and whose agent reports a healthy model."""
+    """Pods that Kubernetes sends requests to, and whose agent says nothing to the contrary."""
     attempts: int
     """The most that one pod has needed so far."""
     hopeless: str
@@ -57,6 +57,11 @@ class Assessment:
     def serving(self) -> bool:
         """Every pod that was asked for answers well."""
         return self.stage is Stage.HEALTHY and self.wanted > 0
+
+    @property
+    def directable(self) -> bool:
+        """Every ready pod's agent can be told where requests go."""
+        return all(pod.reachable for pod in self.ready)
 
 
 def assess(version: ServingVersion) -> Assessment:
@@ -85,8 +90,10 @@ def _worst(pods: tuple[ServingPod, ...], ready: tuple[ServingPod, ...], wanted: 
 
 
 def _is_ready(pod: ServingPod) -> bool:
+    """A pod is probed through its agent: until the operator has heard of the agent, the probe's word counts."""
     report = pod.report
-    return bool(pod.ready and pod.ip and report and report.loaded and report.warmed_up and report.healthy is not False)
+    well = report is None or (report.loaded and report.warmed_up and report.healthy is not False)
+    return bool(pod.ready and pod.ip and well)
 
 
 def _stage(pod: ServingPod) -> Stage:

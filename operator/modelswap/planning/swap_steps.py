@@ -75,6 +75,8 @@ def _prepare(observed: ObservedRoute, now: datetime) -> Step:
     assessment = assess(target)
     if not assessment.serving:
         return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
+    if not assessment.directable:
+        return Step(swap=_with(observed, message=f"{target.name}: waiting to hear of its agents"), actions=actions)
     if swap.kind is SwapKind.SWAP and swap.from_version and _sources(observed):
         return Step(swap=_with(observed, state=SwapState.DRAINING, drain_time=now, message="draining"), again=True)
     return Step(swap=_with(observed, state=SwapState.SWAPPING, switch_time=now, message="handing over"), again=True)
