@@ -222,7 +222,7 @@ def _quiet_swaps(watch: RouteWatch) -> list[float]:
         version = NEW if index % 2 == 0 else OLD
         took, _ = watch.swap_to(version, lambda version=version: _route(version, "1"), seconds=60)  # type: ignore[misc]
         seconds.append(took)
-        time.sleep(0.5)
+        time.sleep(0.5)  # swaps apart from one another, as people make them
     _route(OLD)
     return seconds
 
