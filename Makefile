@@ -5,6 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCAL := python3 -m localcluster
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/deploy/local:$(CURDIR)/deploy/demo
+DEMO_IMAGES := agent demo-store mlserver-sklearn operator
 SOURCES := operator deploy tests
 
 ifdef KUBECONFIG
@@ -21,7 +22,7 @@ help: ## What there is to do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real cluster (REPORT=FILE for the figures)
-	@images=$$($(LOCAL) images) && \
+	@images=$$($(LOCAL) images $(DEMO_IMAGES)) && \
 	$(IN_CLUSTER) $(abspath $(PYTHON)) -m demo --images "$$images" $(if $(REPORT),--report $(REPORT))
 
 test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)

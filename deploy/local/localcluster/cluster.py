@@ -74,9 +74,9 @@ def _up(layout: Layout) -> None:
 
 def is_up(layout: Layout) -> bool:
     """Whether every part runs and the API server answers."""
-    if not network.exists(layout) or not all(_pid_file(layout, p).read() for p in PARTS):
-        return False
     built = layout.cache / "tools" / tools.pins_key(tools.TOOLS)
+    if not network.exists(layout) or not all(_runs(layout, p, built) for p in PARTS):
+        return False
     return (built / "kubectl").exists() and all(_is_ready(layout, p, built) for p in PARTS)
 
 
@@ -199,9 +199,16 @@ def _adopt(layout: Layout) -> None:
                 pid_file.write(process)
 
 
+def _runs(layout: Layout, part: Part, built: Path) -> bool:
+    """Whether a part runs as this tree would start it."""
+    process = _pid_file(layout, part).read()
+    return process is not None and processes.runs(process, part.command(layout, built))
+
+
 def _start(layout: Layout, part: Part, built: Path) -> None:
     pid_file, log = _pid_file(layout, part), layout.log_of(part.name)
-    if pid_file.read() is None:
+    if not _runs(layout, part, built):
+        processes.stop(pid_file)
         env = _ENVIRONMENT
         processes.start(layout.enter(*part.command(layout, built)), log=log, pid_file=pid_file, env=env)
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,21 @@ PIP_SETTINGS = ("cert", "default-timeout", "extra-index-url", "index-url", "prox
 LOADERS = "kind:NAME, k3d:NAME, minikube, containerd:SOCKET, or push:PREFIX"
 
 _PAUSE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Programs that are copied into an image."""
+
+    module: Path
+    ensure: Callable[[Layout], Path]
+
+
+CONTEXTS = {
+    "tools": Context(tools.STORE_TOOLS, tools.ensure_store),
+    "metrics-tools": Context(tools.METRICS_TOOLS, tools.ensure_metrics),
+}
+"""By the name that a Dockerfile calls them."""
 
 
 def names() -> list[str]:
@@ -75,13 +90,14 @@ def content_key(name: str) -> str:
     for path in sorted(_copied(text)):
         digest.update(str(path.relative_to(PROJECT)).encode())
         digest.update(path.read_bytes())
-    if _copies_tools(text):
-        digest.update(tools.pins_key(tools.STORE_TOOLS).encode())
+    for context in _contexts(text):
+        digest.update(tools.pins_key(CONTEXTS[context].module).encode())
     return digest.hexdigest()[:12]
 
 
-def _copies_tools(dockerfile: str) -> bool:
-    return "--from=tools" in dockerfile
+def _contexts(dockerfile: str) -> list[str]:
+    """The folders of built programs that a Dockerfile copies from."""
+    return [name for name in CONTEXTS if f"--from={name} " in dockerfile]
 
 
 def _copied(dockerfile: str) -> Iterable[Path]:
@@ -123,7 +139,7 @@ def _archive(layout: Layout, image: Image) -> Path:
     archive = folder / f"{image.name}-{image.key}.tar"
     if not archive.exists():
         base = _ensure_base(layout)
-        contexts = {"tools": tools.ensure_store(layout)} if _copies_tools(image.dockerfile.read_text()) else {}
+        contexts = {name: CONTEXTS[name].ensure(layout) for name in _contexts(image.dockerfile.read_text())}
         with step(f"image {image.name}"):
             _build(layout, image, base, contexts, archive)
         for old in folder.glob(f"{image.name}-????????????.tar"):

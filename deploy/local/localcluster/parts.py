@@ -16,6 +16,7 @@ from .layout import (
     SERVICE_NETWORK,
     Layout,
 )
+from .pki import FRONT_PROXY
 
 ETCD_PORT = 2379
 
@@ -66,6 +67,14 @@ def apiserver(layout: Layout, tools: Path) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        # For API servers that extend this one, such as that of metrics.
+        f"--requestheader-client-ca-file={pki / 'ca.crt'}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-username-headers=X-Remote-User",
+        f"--proxy-client-cert-file={pki / 'front-proxy-client.crt'}",
+        f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
         "--allow-privileged=true",
         f"--audit-policy-file={layout.state / 'audit-policy.json'}",
         f"--audit-log-path={layout.log_of('audit')}",

@@ -10,6 +10,8 @@ from .commands import run
 from .layout import API_PORT, API_SERVICE_ADDRESS, NODE_ADDRESS, Layout
 
 DAYS = "3650"
+FRONT_PROXY = "front-proxy-client"
+"""Who may speak for others to the API servers that extend the cluster's."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ def identities(layout: Layout) -> tuple[Identity, ...]:
         Identity("kubelet", f"system:node:{layout.name}", "system:nodes"),
         Identity("kube-proxy", "system:kube-proxy"),
         Identity("coredns", "modelswap:coredns"),
+        Identity("front-proxy-client", FRONT_PROXY),
     )
 
 

@@ -111,6 +111,11 @@ def find(command: Sequence[str]) -> Process | None:
     return None
 
 
+def runs(process: Process, command: Sequence[str]) -> bool:
+    """Whether a process was started by this very command; the program itself may be in any folder."""
+    return _words(Path(f"/proc/{process.pid}")) == [Path(command[0]).name, *command[1:]]
+
+
 def _words(process: Path) -> list[str]:
     try:
         words = (process / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")

