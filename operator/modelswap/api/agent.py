@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from .v1alpha1.inference import SampleSpec, WarmUpSpec
-from .v1alpha1.model_runtime import Protocol
+from .v1alpha1.model_runtime import MemoryMetrics, Protocol
 
 # Ports of a serving pod. Only the route port is held and handed over.
 ROUTE_PORT = 8080
@@ -26,6 +26,9 @@ OPS_PORT = 8404
 """Probes and Prometheus metrics."""
 CONTROL_PORT = 8443
 """The operator's, behind mutual TLS."""
+
+FETCH_PROGRESS_FILE = "/var/run/modelswap-fetch/fetch.json"
+"""Where the fetch step tells the agent how far it is."""
 
 MAX_PEERS = 16
 """How many pods one agent can hand over to."""
@@ -54,6 +57,7 @@ class AgentConfig(Message):
     protocol: Protocol = Protocol.OPEN_INFERENCE_V2
     model_server_port: int
     """Port of the model server on the pod's loopback interface."""
+    memory_metrics: MemoryMetrics | None = None
     warm_up: WarmUpSpec | None = None
     sample: SampleSpec | None = None
 
@@ -131,7 +135,7 @@ class AgentReport(Message):
     loaded: bool = False
     loaded_at: datetime | None = None
     load_seconds: float | None = None
-    """From the agent's start to the model's first ready answer."""
+    """From the end of the fetch, or the loss of the model before this one, to the model's first ready answer."""
     warmed_up: bool = False
     warm_up_done: int = 0
     warm_up_total: int = 0
@@ -140,13 +144,28 @@ class AgentReport(Message):
     last_health_check: datetime | None = None
     message: str = ""
     """Why the model is not loaded, not warmed up or not healthy; empty when all is well."""
+    fetch: FetchProgress | None = None
     memory_bytes: int | None = None
+    """Of the model server, as it tells itself; None where it does not."""
+    gpu_memory_bytes: int | None = None
     request_count: int = 0
     """Requests that this pod's model has answered, route and direct, since the pod began."""
     error_count: int = 0
     """Of these, answers with a 5xx status or none."""
     last_request_at: datetime | None = None
     terminating: bool = False
+
+
+class FetchProgress(Message):
+    """What the fetch step writes into `fetch.json` while it works."""
+
+    bytes: int = 0
+    total_bytes: int | None = None
+    """None while the store does not tell."""
+    started_at: datetime
+    finished_at: datetime | None = None
+    attempt: int = 1
+    """Which run of the step in this pod."""
 
 
 class FetchResult(Message):

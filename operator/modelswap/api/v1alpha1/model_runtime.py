@@ -61,6 +61,20 @@ class Toleration(Resource):
     effect: Annotated[str, Field(pattern="^(NoSchedule|PreferNoSchedule|NoExecute|)$")] = ""
 
 
+MetricName = Annotated[str, Field(pattern="^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=128)]
+
+
+class MemoryMetrics(Resource):
+    """Where the model server itself tells how much memory it takes, in Prometheus' text format."""
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """On the loopback interface."""
+    path: Annotated[str, Field(pattern="^/", max_length=256)] = "/metrics"
+    memory: MetricName = "process_resident_memory_bytes"
+    """Name of the metric, in bytes; all its samples are added up."""
+    gpu_memory: MetricName = "nv_gpu_memory_used_bytes"
+
+
 class ModelRuntimeSpec(Resource):
     """How models of this kind are served."""
 
@@ -68,6 +82,8 @@ class ModelRuntimeSpec(Resource):
     port: Annotated[int, Field(ge=1024, le=65535)] = 9000
     """Where the model server listens, on the loopback interface."""
     model_server: ModelServer
+    memory_metrics: MemoryMetrics | None = None
+    """None: the model server tells nothing of its memory."""
     image_pull_secrets: list[DnsSubdomain] = Field(default_factory=list, max_length=16)
     """Names of Secrets in the ModelVersion's namespace."""
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
