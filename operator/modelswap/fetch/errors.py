@@ -10,3 +10,10 @@ class FetchError(Exception):
         super().__init__(message)
         self.reason = reason
         self.permanent = permanent
+
+
+class ChangedError(FetchError):
+    """What was found has become another while it was read: it has to be looked for anew."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__("ArtifactChanged", f"{shown} changed while it was fetched", permanent=False)

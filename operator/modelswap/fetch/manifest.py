@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from .errors import FetchError
@@ -38,17 +38,22 @@ def check_path(path: str) -> PurePosixPath:
     return pure
 
 
-def check_digest(uri: str, found: str, wanted: str) -> None:
+def check_digest(uri: str, found: Sequence[str], wanted: str) -> None:
     """Compare with what the spec says.
 
+    Args:
+        uri: as messages show it.
+        found: digests that the artifact is known by, its own one first.
+        wanted: the spec's.
+
     Raises:
-        FetchError: they differ.
+        FetchError: it is none of them.
 
     """
-    if found != wanted:
+    if wanted not in found:
         raise FetchError(
             "ChecksumMismatch",
-            f"the sha256 of {uri} is {found}, but spec.artifact.sha256 says {wanted}: the artifact has changed, or the "
-            "sum is wrong. Register a version with the right one",
+            f"the sha256 of {uri} is {found[0]}, but spec.artifact.sha256 says {wanted}: the artifact has changed, or "
+            "the sum is wrong. Register a version with the right one",
             permanent=True,
         )

@@ -20,7 +20,7 @@ from obstore.exceptions import (
 )
 from obstore.store import from_url
 
-from .errors import FetchError
+from .errors import ChangedError, FetchError
 from .source import Found
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 RANGE_BYTES = 16 * 2**20
-"""One request brings so much: the library's timeouts are for a whole request, its retries for one that is young."""
+"""One request brings so much: the library's timeouts are for a whole request."""
 
-_RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(minutes=3)}
+# What passes is borne in one place for all sources: see retry.py.
+_RETRY: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
 # A store within the cluster is often without TLS; its requests are signed, and the checksum guards the content.
 _CLIENT: ClientConfig = {"allow_http": True, "timeout": "5m", "connect_timeout": "10s"}
 
@@ -76,8 +77,8 @@ class ObjectStore:
             raise FetchError("NotFound", f"there is nothing under {self._uri}", permanent=True)
         return files
 
-    def read(self, file: Found) -> Iterator[bytes]:
-        """A file's content, in pieces.
+    def read(self, file: Found, start: int) -> Iterator[bytes]:
+        """A file's content from a byte on, in pieces.
 
         Raises:
             FetchError: it cannot be read, or has changed since it was found.
@@ -87,9 +88,9 @@ class ObjectStore:
         key = f"{self._path}{file.path}" if folder else self._path
         size = file.size or 0
         wanted: GetOptions = {"if_match": file.e_tag} if file.e_tag else {}
-        for start in range(0, size, RANGE_BYTES):
+        for position in range(start, size, RANGE_BYTES):
             with _explained(f"{self._uri}{file.path}" if folder else self._uri):
-                wanted["range"] = (start, min(start + RANGE_BYTES, size))
+                wanted["range"] = (position, min(position + RANGE_BYTES, size))
                 content = bytes(obstore.get(self._store, key, options=wanted).bytes())
             yield content
 
@@ -119,7 +120,7 @@ def _explain(uri: str, error: Exception) -> FetchError:
     if code in ("401", "403") or isinstance(error, denied):
         return FetchError("AccessDenied", f"the store refuses {uri}: {_CHECK_HINT}", permanent=True)
     if isinstance(error, PreconditionError):
-        return FetchError("ArtifactChanged", f"{uri} changed while it was fetched", permanent=False)
+        return ChangedError(uri)
     if isinstance(error, (InvalidPathError, ValueError)):
         return FetchError("UnsafePath", f"{uri} holds a name that is no path: {_brief(error)}", permanent=True)
     if _METADATA_SERVICE in str(error):

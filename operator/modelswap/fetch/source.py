@@ -16,16 +16,18 @@ class Found:
     size: int | None
     """In bytes; None when the source does not tell."""
     e_tag: str | None = None
-    """Changes when the file does."""
+    """Changes when the file does; without one, a file that broke off begins anew."""
+    sha256: str | None = None
+    """Hexadecimal, where the source vouches for it."""
 
 
 class Source(Protocol):
-    """One artifact in its store. Every call may raise a FetchError."""
+    """One artifact in its store. Every call may raise a FetchError, and may be made again after one."""
 
     def files(self) -> list[Found]:
         """The files to fetch; at least one."""
         ...
 
-    def read(self, file: Found) -> Iterator[bytes]:
-        """A file's content, in pieces; interruptions that pass are dealt with."""
+    def read(self, file: Found, start: int) -> Iterator[bytes]:
+        """A file's content from a byte on, in pieces. It may end early."""
         ...

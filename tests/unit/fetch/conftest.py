@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import ssl
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ import pytest
 from localcluster import tools
 from localcluster.apiserver import free_port
 from localcluster.layout import Layout
-from modelswap.fetch import web
+from modelswap.certificates import issue, new_authority
+from modelswap.fetch import retry
 from obstore.store import from_url
 
 KEY, SECRET = "test", "a-secret-of-the-store"
@@ -82,8 +85,11 @@ class Request(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.server.seen.append(self)
+        # One handler has all requests of a connection.
+        self.server.seen.append(copy.copy(self))
         self.server.answer(self)
+
+    do_HEAD = do_GET  # noqa: N815 - the standard library's name
 
     def log_message(self, *_: Any) -> None:
         """Keep the test's output clean."""
@@ -162,9 +168,21 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[Path, Path]:
+    """Certificate with key of a server `localhost`, and the authority's certificate."""
+    now = datetime.now(UTC)
+    authority = new_authority(now)
+    leaf = issue(authority, "localhost", client=False, now=now)
+    certificate, trusted = tmp_path / "leaf.pem", tmp_path / "ca.pem"
+    certificate.write_bytes(leaf.key + leaf.certificate)
+    trusted.write_bytes(authority.certificate)
+    return certificate, trusted
+
+
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "PAUSE_SECONDS", (0.01,) * 5)
+    monkeypatch.setattr(retry, "PAUSE_SECONDS", (0.01,) * 5)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def test_an_object_that_changes_midway_is_not_mixed(put: Put) -> None:
     [file] = source.files()
     put("changing/model.bin", b"other")
     with pytest.raises(FetchError, match="changed while it was fetched"):
-        list(source.read(file))
+        list(source.read(file, 0))
 
 
 def test_a_store_that_is_not_there_may_come_back(tmp_path: Path, credentials: Callable[..., None]) -> None:
