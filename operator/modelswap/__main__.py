@@ -9,9 +9,10 @@ import sys
 
 from modelswap import __version__, logs, ops
 from modelswap.handlers.operator import Operator
+from modelswap.kube.api import KubeApi, load_config
 from modelswap.kube.api import client as kube_client
-from modelswap.kube.api import load_config
 from modelswap.kube.lease import lead
+from modelswap.kube.retirement import retire
 from modelswap.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,28 @@ async def run(settings: Settings) -> int:
         await client.close()  # type: ignore[no-untyped-call]
 
 
+async def uninstall(settings: Settings) -> int:
+    """End the operator for good: what a chart does before it is uninstalled; the exit code."""
+    await load_config()
+    client = kube_client()
+    try:
+        await retire(KubeApi(client), settings.namespace, settings.deployment, settings.namespaces)
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
+    return 0
+
+
+COMMANDS = {"run": run, "retire": uninstall}
+
+
 def main() -> None:
-    """Start the operator."""
+    """Run the operator, or with `retire` end it for good."""
+    command = sys.argv[1] if len(sys.argv) == 2 else "run"
+    if len(sys.argv) > 2 or command not in COMMANDS:
+        sys.exit(f"usage: python3 -m modelswap [{'|'.join(COMMANDS)}]")
     settings = Settings()
     logs.configure(settings.log_format, debug=settings.debug)
-    sys.exit(asyncio.run(run(settings)))
+    sys.exit(asyncio.run(COMMANDS[command](settings)))
 
 
 if __name__ == "__main__":

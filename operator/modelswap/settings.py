@@ -19,12 +19,22 @@ class Settings(BaseSettings):
     """Pull policy of that image."""
     namespace: str = "modelswap-system"
     """Where the operator itself runs: its Lease and its certificate authority are there."""
+    deployment: str = ""
+    """Name of the operator's own Deployment: when it is deleted, the operator leaves nothing that waits for it. Empty
+    when it has none."""
     pod_name: str = Field(default_factory=socket.gethostname)
     """The operator's identity in the Lease."""
     watch_namespaces: str = ""
     """Namespaces to serve, joined by commas; empty for all."""
     ops_port: int = Field(default=8080, ge=1, le=65535)
     """Port of health endpoints and metrics."""
+    artifact_cache_path: str = Field(default="", pattern="^(/.+)?$")
+    """Folder on every node where fetched artifacts are kept, for those that are named by their sha256; empty for none.
+    It must be writable by user 65532, and the namespaces of the ModelVersions must allow hostPath volumes."""
+    artifact_cache_max_bytes: int = Field(default=50 * 2**30, ge=1)
+    """The least recently used artifacts leave that folder beyond so many bytes."""
+    memory_period_seconds: float = Field(default=30, ge=1, le=3600)
+    """How often the memory of serving pods is read from the metrics API, where there is one."""
     workers: int = Field(default=8, ge=1, le=64)
     """How many objects are reconciled at once."""
     lease_seconds: int = Field(default=15, ge=3, le=300)
@@ -32,3 +42,8 @@ class Settings(BaseSettings):
     log_format: str = Field(default="json", pattern="^(json|text)$")
     debug: bool = False
     """Log every plan, also those with nothing to do."""
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Namespaces to serve; none for all."""
+        return [name.strip() for name in self.watch_namespaces.split(",") if name.strip()]

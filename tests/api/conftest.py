@@ -68,25 +68,29 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     return str(name)
 
 
+def operator_environment(cluster: Cluster, deployment: str = "") -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": ":".join(sys.path),
+        "KUBECONFIG": str(cluster.server.kubeconfig),
+        "MODELSWAP_AGENT_IMAGE": "agent:1",
+        "MODELSWAP_OPS_PORT": str(free_port()),
+        "MODELSWAP_LOG_FORMAT": "text",
+        "MODELSWAP_LEASE_SECONDS": "4",
+        "MODELSWAP_DEPLOYMENT": deployment,
+    }
+
+
 @pytest.fixture(scope="session")
 def start_operator(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts an operator; it leads at once, as the one before it gave the lead up."""
     cluster.kubectl("create", "namespace", "modelswap-system")
     started: list[subprocess.Popen[bytes]] = []
     log = tmp_path_factory.mktemp("operator") / "log"
 
-    def start() -> subprocess.Popen[bytes]:
-        port = free_port()
-        env = os.environ | {
-            "PYTHONPATH": ":".join(sys.path),
-            "KUBECONFIG": str(cluster.server.kubeconfig),
-            "MODELSWAP_AGENT_IMAGE": "agent:1",
-            "MODELSWAP_OPS_PORT": str(port),
-            "MODELSWAP_LOG_FORMAT": "text",
-            "MODELSWAP_LEASE_SECONDS": "4",
-        }
+    def start(deployment: str = "") -> subprocess.Popen[bytes]:
+        env = operator_environment(cluster, deployment)
         with log.open("ab") as sink:
             process = subprocess.Popen([sys.executable, "-m", "modelswap"], env=env, stdout=sink, stderr=sink)
         started.append(process)

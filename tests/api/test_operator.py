@@ -34,6 +34,7 @@ def test_a_routed_version_gets_children_of_its_own(
     cluster.applied(runtime(), model_version("1.0.0", namespace), model_route("1.0.0", namespace))
     names = {"Deployment/iris-1.0.0", "Service/iris-1-0-0", "ConfigMap/iris-1.0.0-agent", "Secret/iris-1.0.0-agent-tls"}
     eventually(lambda: names <= versions_of(cluster, namespace).keys())
+    eventually(lambda: cluster.get("modelversion", "iris-1.0.0", namespace)["metadata"].get("finalizers"))
     version = cluster.get("modelversion", "iris-1.0.0", namespace)
     for kind_and_name in names:
         kind, _, name = kind_and_name.partition("/")
@@ -42,7 +43,7 @@ def test_a_routed_version_gets_children_of_its_own(
         assert meta["labels"]["app.kubernetes.io/managed-by"] == "modelswap"
     eventually(lambda: reason(cluster, "modelroute", "iris", namespace) == "Preparing")
     assert cluster.get("modelversion", "iris-1.0.0", namespace)["status"]["routedBy"] == ["iris"]
-    assert "finalizers" not in version["metadata"]
+    assert version["metadata"]["finalizers"] == ["modelswap.dev/routed"]
 
 
 @pytest.mark.requirement("VM-1")

@@ -76,7 +76,7 @@ def test_exact_versions_and_ranges_are_taken(cluster: Cluster, namespace: str, v
 @pytest.mark.parametrize(
     ("artifact", "words"),
     [
-        ({"uri": "ftp://host/x"}, "s3://, gs://, az://, https:// or http://"),
+        ({"uri": "ftp://host/x"}, "image://HOST/REPOSITORY:TAG"),
         ({"uri": "http://host/x"}, "give its sha256, or use https://"),
         ({"uri": "s3://models/x", "sha256": "abc"}, "sha256"),
     ],

@@ -34,7 +34,7 @@ from pathlib import Path
 from modelswap.agent.__main__ import {command}
 from modelswap.agent.settings import AgentSettings
 given = json.loads(sys.argv[1])
-paths = {{key: Path(given.pop(key)) for key in ("config", "tls", "run")}}
+paths = {{key: Path(given.pop(key)) for key in ("config", "tls", "run", "fetch_progress")}}
 sys.exit(asyncio.run({command}(AgentSettings(**paths, **given))))
 """
 
@@ -46,6 +46,10 @@ class Model:
     version: str
     port: int
     status: int = 200
+    infer_status: int | None = None
+    """Of inferences, if it is another."""
+    hangs: bool = False
+    """Takes requests and never answers."""
     served: int = 0
     runner: web.AppRunner | None = None
 
@@ -53,22 +57,30 @@ class Model:
         app = web.Application(client_max_size=2**28)
         app.router.add_get("/v2/models/iris/ready", self._ready)
         app.router.add_post("/v2/models/iris/infer", self._infer)
-        self.runner = web.AppRunner(app, access_log=None)
+        app.router.add_get("/metrics", self._metrics)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
 
     async def stop(self) -> None:
-        assert self.runner is not None
-        await self.runner.cleanup()
+        if self.runner is not None:
+            await self.runner.cleanup()
+            self.runner = None
 
     async def _ready(self, _: web.Request) -> web.Response:
+        while self.hangs:
+            await asyncio.sleep(0.1)
         return web.Response(status=self.status)
 
     async def _infer(self, request: web.Request) -> web.Response:
         await request.read()
         self.served += 1
         await asyncio.sleep(float(request.query.get("seconds", "0")))
-        return web.json_response({"version": self.version}, status=self.status)
+        return web.json_response({"version": self.version}, status=self.infer_status or self.status)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        gpus = 'nv_gpu_memory_used_bytes{gpu="0"} 1e+06\nnv_gpu_memory_used_bytes{gpu="1"} 2e+06\n'
+        return web.Response(text=f"process_resident_memory_bytes 1.23e+08\n{gpus}")
 
 
 @dataclass
@@ -82,6 +94,7 @@ class Pod:
     operator: aiohttp.ClientSession
     sample: dict[str, Any] | None = None
     warm_up: dict[str, Any] | None = None
+    memory_metrics: bool = False
     process: subprocess.Popen[bytes] | None = None
     orphans: list[int] = field(default_factory=list)
     """Processes that outlive the program on purpose."""
@@ -101,6 +114,10 @@ class Pod:
     @property
     def handover(self) -> str:
         return f"127.0.0.1:{self.settings['handover_port']}"
+
+    @property
+    def fetch_progress(self) -> Path:
+        return Path(self.settings["fetch_progress"])
 
     @property
     def control(self) -> str:
@@ -125,6 +142,7 @@ class Pod:
             "modelServerPort": self.model.port,
             "sample": self.sample,
             "warmUp": self.warm_up,
+            "memoryMetrics": {"port": self.model.port} if self.memory_metrics else None,
         }
         (self.folder / "agent.json").write_text(json.dumps(config))
 
@@ -216,17 +234,23 @@ async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
     operator = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10))
     pods: list[Pod] = []
 
-    async def make(version: str, **more: Any) -> Pod:
+    async def make(version: str, *, serve: bool = True, **more: Any) -> Pod:
         folder = tmp_path / f"{version}-{len(pods)}"
         (folder / "run").mkdir(parents=True)
         settings: dict[str, Any] = {"config": str(folder / "agent.json"), "tls": str(folder / "tls")}
-        settings |= {"run": str(folder / "run"), "address": "127.0.0.1", "settle_seconds": 0.2}
+        settings |= {
+            "run": str(folder / "run"),
+            "fetch_progress": str(folder / "fetch.json"),
+            "address": "127.0.0.1",
+            "settle_seconds": 0.2,
+        }
         ports = ("route_port", "direct_port", "handover_port", "ops_port", "control_port")
         settings |= {port: free_port() for port in ports}
         made = Pod(Model(version, free_port()), folder, authority, settings, operator, **more)
         made.configure()
         made.issue_certificate()
-        await made.model.start()
+        if serve:
+            await made.model.start()
         made.start()
         pods.append(made)
         return made

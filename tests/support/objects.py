@@ -12,7 +12,8 @@ from modelswap.api.v1alpha1.model_runtime import ModelRuntime
 from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.manifests.agent_files import agent_config, certificate_secret
 from modelswap.manifests.child import fingerprint_of
-from modelswap.manifests.deployment import ServingDefaults, deployment
+from modelswap.manifests.deployment import deployment
+from modelswap.manifests.pod import ServingDefaults
 from modelswap.manifests.service import route_service, version_service
 from modelswap.planning.observed import Child, ContainerState, RouteService, ServingPod, ServingVersion
 

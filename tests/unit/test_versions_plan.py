@@ -138,7 +138,7 @@ def test_a_version_that_was_loaded_is_never_given_up() -> None:
     resource = model_version("1.0.0", status={"loaded": True, "loadedAt": NOW.isoformat(), "conditions": []})
     plan = plan_of(serving(resource, broken), model_route("1.0.0"))
     assert ready(plan)["reason"] != "LoadFailed"
-    assert "OOMKilled" in ready(plan)["message"]
+    assert "more memory than its limit" in ready(plan)["message"]
 
 
 def test_an_operator_that_has_just_started_and_heard_of_no_agent_writes_nothing() -> None:

@@ -13,3 +13,10 @@ app.kubernetes.io/name: modelswap
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
+
+{{- define "modelswap.hookLabels" -}}
+app.kubernetes.io/name: modelswap
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: retire
+app.kubernetes.io/part-of: modelswap
+{{- end }}

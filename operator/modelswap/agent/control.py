@@ -62,6 +62,7 @@ class Control:
         ops.router.add_get("/live", self._live)
         ops.router.add_get("/ready", self._ready)
         ops.router.add_get("/model", self._model_ready)
+        ops.router.add_get("/model/live", self._model_live)
         ops.router.add_get("/drained", self._wait_drained)
         drain = web.Application()
         drain.router.add_post("/drain", self._drain)
@@ -130,6 +131,9 @@ class Control:
             healthy=model.healthy,
             last_health_check=model.last_health_check,
             message=model.message,
+            fetch=model.fetch,
+            memory_bytes=model.memory.memory,
+            gpu_memory_bytes=model.memory.gpu_memory,
             request_count=counters.requests,
             error_count=counters.errors,
             last_request_at=traffic.last_request_at,
@@ -168,6 +172,11 @@ class Control:
         if self._model.loaded:
             return web.Response(text="ok")
         return web.Response(status=503, text="the model does not answer yet")
+
+    async def _model_live(self, _: web.Request) -> web.Response:
+        if self._model.stuck and not self._terminating.is_set():
+            return web.Response(status=503, text=self._model.message or "the model does not answer")
+        return web.Response(text="ok")
 
     async def _drain(self, _: web.Request) -> web.Response:
         """The pod ends: send clients away with their answers, wait until nothing is in flight."""

@@ -98,7 +98,7 @@ frontend ops
   bind {settings.address}:{settings.ops_port}
   timeout client 90s
   http-request use-service prometheus-exporter if {{ path /metrics }}
-  http-request deny status 404 unless {{ path /live /ready /model /drained }}
+  http-request deny status 404 unless {{ path /live /ready /model /model/live /drained }}
   default_backend control
 
 backend control

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from modelswap.api.agent import AgentConfig
+from modelswap.api.agent import AgentConfig, FetchProgress
 from modelswap.api.v1alpha1.inference import Expectation, InferenceRequest
 from modelswap.runtimes.protocols import ADAPTERS
 
 from .checks import problem_of
+from .fetching import FetchFollower
+from .memory import MemoryReader, MemoryReading
 from .settings import AgentSettings
 from .signals import Revision
 
@@ -21,11 +23,18 @@ logger = logging.getLogger(__name__)
 
 LOADING_PERIOD = 0.1
 WATCH_PERIOD = 1.0
+TOUCH_PERIOD = 0.25
+"""Seconds between looks at whether the model server's port is open. A container that is restarted has it closed for
+longer, so that none is restarted unseen and gets requests before it is warm."""
 READY_TIMEOUT = aiohttp.ClientTimeout(total=2)
 FAILURES_UNTIL_LOST = 3
 """Readiness answers that fail in a row before a loaded model counts as gone; a refused connection counts at once."""
 RECOVERY_PERIOD = 5.0
 """Seconds between sample inferences of a model that is not healthy, if its own period is longer."""
+STUCK_SECONDS = 15.0
+"""A model that does not answer for so long has its server restarted."""
+STUCK_SAMPLES = 3
+"""And one that was healthy, when so many sample inferences in a row have failed."""
 
 
 class ModelWatcher:
@@ -36,7 +45,11 @@ class ModelWatcher:
         self._revision = revision
         self._config = config
         self._base = f"http://{settings.model_address}:{config.model_server_port}"
+        self._fetch = FetchFollower(settings.fetch_progress)
+        self._memory = MemoryReader(settings.model_address, config.memory_metrics)
         self._began = time.monotonic()
+        self._failed_samples = 0
+        self._was_healthy = False
         self._sample_due = 0.0
         self._modified = 0.0
         self.loaded_at: datetime | None = None
@@ -58,6 +71,26 @@ class ModelWatcher:
         return self.loaded and self.warmed_up and self.healthy is True
 
     @property
+    def stuck(self) -> bool:
+        """Whether only a restart of the model server may help.
+
+        A model that has never been healthy is not restarted for its answers: it would answer the same again.
+        """
+        if not self.loaded:
+            return time.monotonic() - self._began > STUCK_SECONDS
+        return self._was_healthy and self._failed_samples >= STUCK_SAMPLES
+
+    @property
+    def fetch(self) -> FetchProgress | None:
+        """How far the artifact is; None before the fetch step has told."""
+        return self._fetch.progress
+
+    @property
+    def memory(self) -> MemoryReading:
+        """What the model server tells of its memory."""
+        return self._memory.reading
+
+    @property
     def warm_up_total(self) -> int:
         """Requests of the warm-up."""
         warm_up = self._config.warm_up
@@ -74,10 +107,19 @@ class ModelWatcher:
 
     async def _until_loaded(self, http: aiohttp.ClientSession) -> None:
         while await self._ready_problem(http) is not None:
+            self._follow_fetch()
             await asyncio.sleep(LOADING_PERIOD)
+        self._follow_fetch()
         self.loaded_at = datetime.now(UTC)
         self.load_seconds = round(time.monotonic() - self._began, 3)
         self._say("")
+
+    def _follow_fetch(self) -> None:
+        finished = self._fetch.finished
+        if self._fetch.look():
+            self._revision.bump()
+        if self._fetch.finished and not finished:
+            self._began = time.monotonic()
 
     async def _warm_up(self, http: aiohttp.ClientSession) -> None:
         warm_up = self._config.warm_up
@@ -112,12 +154,31 @@ class ModelWatcher:
         while failures < FAILURES_UNTIL_LOST:
             if time.monotonic() >= self._sample_due:
                 await self._sample(http)
-            await asyncio.sleep(WATCH_PERIOD)
+            if await self._memory.refresh(http):
+                self._revision.bump()
+            if not await self._stays_open():
+                return
             self._reload()
             problem = await self._ready_problem(http)
             if problem == "refused":
                 return
             failures = failures + 1 if problem else 0
+
+    async def _stays_open(self) -> bool:
+        """Wait until the next look; False as soon as nobody listens on the model server's port."""
+        for _ in range(round(WATCH_PERIOD / TOUCH_PERIOD)):
+            await asyncio.sleep(TOUCH_PERIOD)
+            try:
+                async with asyncio.timeout(TOUCH_PERIOD):
+                    _, writer = await asyncio.open_connection(
+                        self._settings.model_address, self._config.model_server_port
+                    )
+            except ConnectionRefusedError:
+                return False
+            except (OSError, TimeoutError):
+                continue  # a full backlog is no closed port
+            writer.close()
+        return True
 
     async def _sample(self, http: aiohttp.ClientSession) -> None:
         sample = self._config.sample
@@ -129,6 +190,8 @@ class ModelWatcher:
             self.last_health_check = datetime.now(UTC)
         self._sample_due = time.monotonic() + period
         healthy = not problem
+        self._failed_samples = 0 if healthy else self._failed_samples + 1
+        self._was_healthy = self._was_healthy or healthy
         if healthy != self.healthy:
             logger.info("sample inference: %s", problem or "good")
         changed = healthy != self.healthy
@@ -172,6 +235,8 @@ class ModelWatcher:
             return
         if config != self._config:
             logger.info("the configuration has changed")
+            if config.memory_metrics != self._config.memory_metrics:
+                self._memory = MemoryReader(self._settings.model_address, config.memory_metrics)
             self._config = config
             self._sample_due = 0.0
 
@@ -179,6 +244,7 @@ class ModelWatcher:
         logger.warning("the model does not answer any more")
         self.loaded_at, self.load_seconds = None, None
         self.warmed_up, self.warm_up_done, self.healthy = False, 0, None
+        self._failed_samples, self._was_healthy = 0, False
         self._began = time.monotonic()
         self._say("the model server does not answer", changed=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelswap.api.agent import CONTROL_PORT, DIRECT_PORT, HANDOVER_PORT, OPS_PORT, ROUTE_PORT
+from modelswap.api.agent import CONTROL_PORT, DIRECT_PORT, FETCH_PROGRESS_FILE, HANDOVER_PORT, OPS_PORT, ROUTE_PORT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,7 @@ class AgentSettings:
     tls: Path = Path("/etc/modelswap/tls")
     run: Path = Path("/var/run/modelswap")
     """Survives restarts of the container."""
+    fetch_progress: Path = Path(FETCH_PROGRESS_FILE)
     address: str = ""
     """To listen on; empty for all."""
     model_address: str = "127.0.0.1"

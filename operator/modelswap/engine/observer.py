@@ -23,7 +23,7 @@ from modelswap.planning.observed import (
 )
 
 from .keys import Key
-from .pods import serving_pod
+from .pods import pods_refused, serving_pod
 
 
 class Reports(Protocol):
@@ -33,12 +33,20 @@ class Reports(Protocol):
         """The newest report, or None when the agent does not answer."""
 
 
+class Memory(Protocol):
+    """Where measured memory is."""
+
+    def memory_of(self, namespace: str, pod: str) -> int | None:
+        """Bytes that a pod's model server takes, or None when nobody has measured it."""
+
+
 class Observer:
     """Puts together what is known about one object."""
 
-    def __init__(self, cache: Cache, reports: Reports) -> None:
+    def __init__(self, cache: Cache, reports: Reports, memory: Memory) -> None:
         self._cache = cache
         self._reports = reports
+        self._memory = memory
 
     def version(self, key: Key, *, name_taken: str) -> ObservedVersion | None:
         """Snapshot of a ModelVersion, or None when there is none."""
@@ -76,15 +84,21 @@ class Observer:
     def _serving(self, resource: ModelVersion) -> ServingVersion:
         meta = resource.metadata
         runtime = self._cache.one("runtimes", resource.spec.runtime.name)
-        children = [_child(body) for body in self._cache.all("children", meta.uid)]
+        bodies = self._cache.all("children", meta.uid)
+        children = [_child(body) for body in bodies]
         return ServingVersion(
             resource=resource,
             runtime=ModelRuntime.model_validate(runtime) if runtime else None,
             children={(child.kind, child.name): child for child in children},
             pods=tuple(
-                serving_pod(body, self._reports.report_of(body["metadata"]["uid"]))
+                serving_pod(
+                    body,
+                    self._reports.report_of(body["metadata"]["uid"]),
+                    self._memory.memory_of(meta.namespace, body["metadata"]["name"]),
+                )
                 for body in self._cache.all("pods", (meta.namespace, meta.name))
             ),
+            pods_refused=next((pods_refused(body) for body in bodies if body["kind"] == "Deployment"), ""),
             certificate_renewal=self._renewal(resource),
         )
 

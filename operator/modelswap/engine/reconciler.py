@@ -20,15 +20,15 @@ from modelswap.kube.api import ApiException, KubeApi, Ref
 from modelswap.kube.cache import Cache
 from modelswap.kube.events import emit
 from modelswap.manifests.agent_files import with_certificate
-from modelswap.manifests.deployment import ServingDefaults
+from modelswap.manifests.pod import ServingDefaults
 from modelswap.planning.observed import ObservedRoute, ProbeResult
-from modelswap.planning.plan import Action, Apply, Delete, Direct, IssueCertificate, Plan, Probe
+from modelswap.planning.plan import Action, Apply, Delete, Direct, IssueCertificate, Plan, Probe, SetFinalizer
 from modelswap.planning.routes import plan_route
 from modelswap.planning.versions import plan_version
 
 from .agents import AgentMonitor
 from .keys import Key
-from .observer import Observer
+from .observer import Memory, Observer
 from .queue import KeyedQueue
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Reconciler:
         cache: Cache,
         agents: AgentMonitor,
         queue: KeyedQueue[Key],
+        memory: Memory,
         authority: KeyPair,
         defaults: ServingDefaults,
     ) -> None:
@@ -59,7 +60,7 @@ class Reconciler:
         self._queue = queue
         self._authority = authority
         self._defaults = defaults
-        self._observer = Observer(cache, agents)
+        self._observer = Observer(cache, agents, memory)
         self._taken: dict[Key, str] = {}
         self._probes: dict[Key, ProbeResult] = {}
         self._http: aiohttp.ClientSession | None = None
@@ -129,7 +130,7 @@ class Reconciler:
                 now=now,
             )
         try:
-            await self._act(key, plan.actions, pods, now)
+            await self._act(key, about, plan.actions, pods, now)
         except NameTakenError as error:
             again = NAME_TAKEN_SECONDS if self._taken.get(key) == str(error) else 0.0
             self._taken[key] = str(error)
@@ -140,14 +141,16 @@ class Reconciler:
             # A plan that changed nothing may not ask for the next look at once.
             self._queue.add(key, after=plan.requeue_after if not plan.empty else max(plan.requeue_after, 0.05))
 
-    async def _act(self, key: Key, actions: Iterable[Action], pods: dict[str, str], now: datetime) -> None:
+    async def _act(
+        self, key: Key, about: Metadata, actions: Iterable[Action], pods: dict[str, str], now: datetime
+    ) -> None:
         for kind, group in groupby(actions, type):
             if kind is Direct:
                 # Agents are told side by side: a hold should begin everywhere at once.
                 await self._direct([a for a in group if isinstance(a, Direct)], pods)
                 continue
             for action in group:
-                await self._act_on_cluster(key, action, now)
+                await self._act_on_cluster(key, about, action, now)
 
     async def _direct(self, calls: list[Direct], pods: dict[str, str]) -> None:
         results = await asyncio.gather(
@@ -159,7 +162,7 @@ class Reconciler:
             elif isinstance(result, BaseException):
                 raise result
 
-    async def _act_on_cluster(self, key: Key, action: Action, now: datetime) -> None:
+    async def _act_on_cluster(self, key: Key, about: Metadata, action: Action, now: datetime) -> None:
         match action:
             case Apply(manifest=manifest, exists=exists):
                 self._cache.wrote(await self._api.ensure(manifest, exists=exists))
@@ -170,6 +173,11 @@ class Reconciler:
                 self._cache.wrote(await self._api.ensure(secret, exists=exists))
             case Delete(kind=kind, namespace=namespace, name=name, uid=uid):
                 await self._api.delete(Ref(kind, namespace, name), uid=uid)
+            case SetFinalizer(finalizer=finalizer, present=present):
+                ref = Ref(key.kind, key.namespace, key.name)
+                body = await self._api.set_finalizer(ref, finalizer, present=present, uid=about.uid)
+                if body is not None:
+                    self._cache.wrote(body)
             case Probe():
                 await self._probe(key)
             case Direct():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import kopf
 from kubernetes.aio.client import ApiClient
 
@@ -17,11 +18,13 @@ from modelswap.engine.keys import Key
 from modelswap.engine.queue import KeyedQueue
 from modelswap.engine.reconciler import Reconciler
 from modelswap.engine.wakeups import keys_of
-from modelswap.kube.api import KubeApi
+from modelswap.kube.api import ApiException, KubeApi
 from modelswap.kube.authority import ensure_authority
 from modelswap.kube.cache import Cache
+from modelswap.kube.pod_memory import PodMemory
+from modelswap.kube.retirement import is_uninstalled, release_all
 from modelswap.manifests import labels, names
-from modelswap.manifests.deployment import AGENT, ServingDefaults
+from modelswap.manifests.pod import AGENT, ServingDefaults
 from modelswap.settings import Settings
 
 from .registry import INDICES, build, label_selectors
@@ -46,6 +49,7 @@ class Operator:
         self._queue: KeyedQueue[Key] = KeyedQueue()
         self._cache: Cache | None = None
         self._agents: AgentMonitor | None = None
+        self._memory = PodMemory(self._api, settings.namespaces, self._measured)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -67,15 +71,17 @@ class Operator:
                 api=self._api,
                 cache=self._cache,
                 agents=self._agents,
+                memory=self._memory,
                 queue=self._queue,
                 authority=authority,
-                defaults=ServingDefaults(self._settings.agent_image, self._settings.image_pull_policy),
+                defaults=_serving_defaults(self._settings),
             )
             reconcilers.append(reconciler)
             self._tasks = [asyncio.create_task(reconciler.work()) for _ in range(self._settings.workers)]
             self._tasks.append(asyncio.create_task(self._observe_queue()))
+            self._tasks.append(asyncio.create_task(self._memory.watch(self._settings.memory_period_seconds)))
 
-        namespaces = [n.strip() for n in self._settings.watch_namespaces.split(",") if n.strip()]
+        namespaces = self._settings.namespaces
         try:
             await kopf.operator(
                 registry=registry,
@@ -89,6 +95,17 @@ class Operator:
             )
         finally:
             await self._close(reconcilers)
+        # A clean end, by a signal: kopf has handlers of its own for these while it runs.
+        await self._leave_nothing()
+
+    async def _leave_nothing(self) -> None:
+        """A Deployment that is deleted comes with no successor that would take our finalizers off."""
+        settings = self._settings
+        try:
+            if await is_uninstalled(self._api, settings.namespace, settings.deployment):
+                await release_all(self._api, settings.namespaces)
+        except (ApiException, aiohttp.ClientError, TimeoutError) as error:
+            logger.warning("ModelVersions that routes lead to keep their finalizer: %s", error)
 
     def problem(self) -> str:
         """Why the operator should be started again; empty when it is well."""
@@ -141,11 +158,23 @@ class Operator:
             )
         )
 
+    def _measured(self, namespace: str, version: str) -> None:
+        self._queue.add(Key("ModelVersion", namespace, version))
+
     def _heard(self, agent: Agent) -> None:
         assert self._cache is not None
         self._queue.add(Key("ModelVersion", agent.namespace, agent.model_version))
         for route in self._cache.all("routes_by_model", (agent.namespace, agent.model)):
             self._queue.add(Key("ModelRoute", agent.namespace, route["metadata"]["name"]))
+
+
+def _serving_defaults(settings: Settings) -> ServingDefaults:
+    return ServingDefaults(
+        agent_image=settings.agent_image,
+        image_pull_policy=settings.image_pull_policy,
+        artifact_cache_path=settings.artifact_cache_path,
+        artifact_cache_max_bytes=settings.artifact_cache_max_bytes,
+    )
 
 
 def _kopf_settings() -> kopf.OperatorSettings:

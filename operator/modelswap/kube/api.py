@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -14,11 +14,12 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 from modelswap import metrics
 from modelswap.api.v1alpha1.base import API_VERSION
 from modelswap.errors import NameTakenError
-from modelswap.manifests.labels import MANAGER
+from modelswap.manifests.labels import MANAGER, SELECTOR
 
 Manifest = dict[str, Any]
 
 TIMEOUT_SECONDS = 10.0
+PAGE_SIZE = 500
 
 PLURALS = {
     "ConfigMap": "configmaps",
@@ -51,10 +52,11 @@ class Ref:
 
     @property
     def collection(self) -> str:
-        """Of all objects of the kind in the namespace."""
+        """Of all objects of the kind in the namespace, or in all when there is none."""
         api_version = API_VERSIONS.get(self.kind, "v1")
         root = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
-        return f"{root}/namespaces/{quote(self.namespace)}/{PLURALS[self.kind]}"
+        scope = f"/namespaces/{quote(self.namespace)}" if self.namespace else ""
+        return f"{root}{scope}/{PLURALS[self.kind]}"
 
 
 async def load_config() -> None:
@@ -110,22 +112,56 @@ class KubeApi:
         }
         return await self._apply(f"{ref.path}/status", body)
 
+    async def all_of(self, kind: str, namespace: str) -> AsyncIterator[Manifest]:
+        """All objects of a kind, of one namespace or, when it is empty, of all; read in pages."""
+        collection = Ref(kind, namespace, "").collection
+        path = f"{collection}?limit={PAGE_SIZE}"
+        while path:
+            page = await self._call("GET", path)
+            for item in page["items"]:
+                yield item
+            more = page["metadata"].get("continue")
+            path = f"{collection}?limit={PAGE_SIZE}&continue={quote(more)}" if more else ""
+
+    async def pod_metrics(self, namespace: str) -> list[Manifest]:
+        """PodMetrics of all serving pods, of one namespace or, when it is empty, of all."""
+        scope = f"namespaces/{quote(namespace)}/pods" if namespace else "pods"
+        path = f"/apis/metrics.k8s.io/v1beta1/{scope}?labelSelector={quote(SELECTOR)}"
+        return list((await self._call("GET", path)).get("items", []))
+
+    async def set_finalizer(self, ref: Ref, finalizer: str, *, present: bool, uid: str) -> Manifest | None:
+        """Put our finalizer on this very object, or take it off; None when the object has gone."""
+        metadata = {"name": ref.name, "namespace": ref.namespace, "uid": uid}
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": ref.kind,
+            "metadata": metadata | ({"finalizers": [finalizer]} if present else {}),
+        }
+        # Finalizers are a set in server-side apply: only ours is touched.
+        try:
+            return await self._apply(ref.path, body, manager=f"{MANAGER}-finalizer")
+        except ApiException as error:
+            if error.status == CONFLICT or (error.status == NOT_FOUND):
+                return None
+            raise
+
     async def create(self, ref: Ref, manifest: Manifest) -> Manifest:
         """Create an object; one that is there already is an ApiException 409."""
         return await self._call("POST", f"{ref.collection}?fieldManager={MANAGER}", manifest)
 
-    async def delete(self, ref: Ref, *, uid: str) -> None:
-        """Delete this very object, and its dependants after it; one that has gone is fine."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+    async def delete(self, ref: Ref, *, uid: str, dependants_first: bool = False) -> None:
+        """Delete this very object, and its dependants after it or before; one that has gone is fine."""
+        policy = "Foreground" if dependants_first else "Background"
+        body = {"propagationPolicy": policy, "preconditions": {"uid": uid}}
         try:
             await self._call("DELETE", ref.path, body)
         except ApiException as error:
             if error.status not in (NOT_FOUND, CONFLICT):
                 raise
 
-    async def _apply(self, path: str, body: Manifest) -> Manifest:
+    async def _apply(self, path: str, body: Manifest, *, manager: str = MANAGER) -> Manifest:
         return await self._call(
-            "PATCH", f"{path}?fieldManager={MANAGER}&force=true", body, content_type="application/apply-patch+yaml"
+            "PATCH", f"{path}?fieldManager={manager}&force=true", body, content_type="application/apply-patch+yaml"
         )
 
     async def _call(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from modelswap.api.agent import CONTROL_PORT, DIRECT_PORT, HANDOVER_PORT, OPS_PORT, ROUTE_PORT
@@ -11,29 +10,18 @@ from modelswap.api.v1alpha1.model_version import ModelVersion
 
 from . import labels, names
 from .child import Manifest, child
+from .fetch import PROGRESS_FOLDER, fetch_container, model_mount, volumes
+from .pod import AGENT, CONTAINER_SECURITY, MODEL_PATH, MODEL_SERVER, ServingDefaults
 
-MODEL_PATH = "/mnt/models"
 TERMINATION_GRACE_SECONDS = 60
 """Time for requests in flight to end when a pod is deleted; a planned unload has drained before."""
 USER = 65532
 
-FETCH = "fetch"
-AGENT = "agent"
-MODEL_SERVER = "model-server"
-
-_CONTAINER_SECURITY = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
+HUNG_GRACE_SECONDS = 10
+"""Time to end for a model server that is stopped because it does not answer: nothing in flight is worth more."""
 
 
-@dataclass(frozen=True)
-class ServingDefaults:
-    """What every serving pod gets from the operator's settings."""
-
-    agent_image: str
-    image_pull_policy: str = "IfNotPresent"
+_END_SOON = {"terminationGracePeriodSeconds": HUNG_GRACE_SECONDS}
 
 
 def deployment(version: ModelVersion, runtime: ModelRuntime, defaults: ServingDefaults) -> Manifest:
@@ -79,35 +67,17 @@ def _pod_spec(version: ModelVersion, runtime: ModelRuntime, defaults: ServingDef
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_fetch(version, defaults), _agent(defaults)],
+        # The agent is the first to start, so that it can tell how far the fetch is.
+        "initContainers": [_agent(defaults), fetch_container(version, defaults)],
         "containers": [_model_server(version, runtime)],
         "volumes": [
-            {"name": "models", "emptyDir": {}},
+            *volumes(version.spec.artifact, defaults),
             {"name": "run", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
             {"name": "agent", "projected": {"defaultMode": 0o440, "sources": _agent_files(name)}},
         ],
         **runtime.spec.pod_fields(),
     }
-
-
-def _fetch(version: ModelVersion, defaults: ServingDefaults) -> Manifest:
-    artifact = version.spec.artifact
-    command = ["python3", "-m", "modelswap.fetch", "--uri", artifact.uri, "--to", MODEL_PATH]
-    if artifact.sha256:
-        command += ["--sha256", artifact.sha256]
-    container: Manifest = {
-        "name": FETCH,
-        "image": defaults.agent_image,
-        "imagePullPolicy": defaults.image_pull_policy,
-        "command": command,
-        "securityContext": _CONTAINER_SECURITY,
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-        "volumeMounts": [{"name": "models", "mountPath": MODEL_PATH}],
-    }
-    if artifact.secret_ref:
-        container["envFrom"] = [{"secretRef": {"name": artifact.secret_ref.name}}]
-    return container
 
 
 def _agent(defaults: ServingDefaults) -> Manifest:
@@ -117,7 +87,7 @@ def _agent(defaults: ServingDefaults) -> Manifest:
         "imagePullPolicy": defaults.image_pull_policy,
         "args": ["run"],
         "restartPolicy": "Always",
-        "securityContext": _CONTAINER_SECURITY,
+        "securityContext": CONTAINER_SECURITY,
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
         "ports": [
             {"name": "route", "containerPort": ROUTE_PORT},
@@ -133,6 +103,7 @@ def _agent(defaults: ServingDefaults) -> Manifest:
         "volumeMounts": [
             {"name": "run", "mountPath": "/var/run/modelswap"},
             {"name": "agent", "mountPath": "/etc/modelswap", "readOnly": True},
+            {"name": "fetch", "mountPath": PROGRESS_FOLDER, "readOnly": True},
         ],
     }
 
@@ -161,14 +132,16 @@ def _model_server(version: ModelVersion, runtime: ModelRuntime) -> Manifest:
             *({"name": variable.name, "value": variable.value} for variable in server.env),
         ],
         "resources": resources.model_dump(by_alias=True, exclude_defaults=True),
-        "securityContext": _CONTAINER_SECURITY,
+        "securityContext": CONTAINER_SECURITY,
         # The agent's word: the model answers. A server that does not get there in time is started again.
-        "startupProbe": _probe("/model", period=1, failures=spec.load.timeout_seconds),
+        "startupProbe": _probe("/model", period=1, failures=spec.load.timeout_seconds) | _END_SOON,
+        # And one that hangs later.
+        "livenessProbe": _probe("/model/live", period=5, failures=3) | _END_SOON,
         # The model server outlives the requests in flight: the agent says when the last one has ended.
         "lifecycle": {"preStop": {"httpGet": {"path": "/drained", "port": OPS_PORT}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {"name": "models", "mountPath": MODEL_PATH, "readOnly": True},
+            model_mount(spec.artifact, read_only=True),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
     }

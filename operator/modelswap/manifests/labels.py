@@ -17,6 +17,11 @@ APPLIED = f"{GROUP}/applied"
 RENEW_AFTER = f"{GROUP}/renew-after"
 """Annotation of a certificate's Secret: when to make it anew (RFC 3339)."""
 
+RETRY = f"{GROUP}/retry"
+"""Annotation of a ModelVersion: another value than before asks for another try at a load that was given up."""
+ROUTED_FINALIZER = f"{GROUP}/routed"
+"""Of a ModelVersion, for as long as a route leads to it."""
+
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Of all children, for watches."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .observed import ContainerState, ServingPod, ServingVersion
+from .causes import Cause, cause_of, causes
+from .observed import ServingPod, ServingVersion
 
 
 class Stage(IntEnum):
@@ -22,18 +22,6 @@ class Stage(IntEnum):
     def reason(self) -> str:
         """The reason of the condition Ready."""
         return "".join(word.capitalize() for word in self.name.split("_"))
-
-
-# What keeps a container waiting until somebody changes something, and what that would be.
-_WAITING_HINTS = {
-    "ErrImagePull": "the image cannot be pulled",
-    "ImagePullBackOff": "the image cannot be pulled",
-    "ErrImageNeverPull": "the image is not on the node, and its pull policy is Never",
-    "InvalidImageName": "the image's name is invalid",
-    "CreateContainerConfigError": "the container cannot be configured",
-    "CreateContainerError": "the container cannot be created",
-    "RunContainerError": "the container cannot be run",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +40,8 @@ class Assessment:
     """The most that one pod has needed so far."""
     hopeless: str
     """Why no further attempt can help; empty if one may."""
+    trouble: Cause | None = None
+    """The worst that is wrong with a pod."""
 
     @property
     def serving(self) -> bool:
@@ -70,16 +60,22 @@ def assess(version: ServingVersion) -> Assessment:
     wanted = version.resource.spec.replicas
     ready = tuple(sorted((pod for pod in pods if _is_ready(pod)), key=lambda pod: pod.name))
     stage, worst = _worst(pods, ready, wanted)
-    trouble = next(filter(None, (pod_trouble(pod) for pod in pods)), "")
+    trouble = None if stage is Stage.HEALTHY else next(iter(causes(version)), None)
     return Assessment(
         stage=stage,
-        message=trouble or _progress(stage, worst, len(ready), wanted),
+        message=trouble.message if trouble else _progress(stage, worst, len(ready), wanted),
         wanted=wanted,
         pods=len(pods),
         ready=ready,
-        attempts=max((_attempts(pod) for pod in pods), default=0),
-        hopeless=next((pod.fetched.message for pod in pods if pod.fetched and pod.fetched.permanent), ""),
+        attempts=_attempts(version),
+        hopeless=next((_why_hopeless(pod, version) for pod in pods if pod.fetched and pod.fetched.permanent), ""),
+        trouble=trouble,
     )
+
+
+def _why_hopeless(pod: ServingPod, version: ServingVersion) -> str:
+    cause = cause_of(pod, version.resource)
+    return cause.message if cause else ""
 
 
 def _worst(pods: tuple[ServingPod, ...], ready: tuple[ServingPod, ...], wanted: int) -> tuple[Stage, ServingPod | None]:
@@ -98,44 +94,42 @@ def _is_ready(pod: ServingPod) -> bool:
 
 def _stage(pod: ServingPod) -> Stage:
     report = pod.report
-    if not pod.model_server.running and not pod.model_server.restarts and not (report and report.loaded):
-        return Stage.FETCHING if not pod.agent.running else Stage.LOADING
-    if report is None or not report.loaded:
-        return Stage.LOADING
-    return Stage.UNHEALTHY if report.warmed_up and report.healthy is False else Stage.WARMING_UP
+    if report is not None and report.loaded:
+        return Stage.UNHEALTHY if report.warmed_up and report.healthy is False else Stage.WARMING_UP
+    begun = pod.model_server.running or pod.model_server.restarts or pod.model_server.exit_code is not None
+    return Stage.LOADING if begun else Stage.FETCHING
 
 
-def _attempts(pod: ServingPod) -> int:
-    return 1 + pod.fetch.restarts + pod.model_server.restarts
-
-
-def pod_trouble(pod: ServingPod) -> str:
-    """Why a pod does not come up or is not well, in words; empty when there is nothing to say."""
-    if pod.unschedulable:
-        return f"no node takes the pod: {pod.unschedulable}"
-    if pod.fetched and pod.fetched.reason:
-        return f"the artifact cannot be fetched: {pod.fetched.message}"
-    containers = (("fetch", pod.fetch), ("agent", pod.agent), ("model-server", pod.model_server))
-    return _container_trouble(containers) or (pod.report.message if pod.report else "")
-
-
-def _container_trouble(containers: Iterable[tuple[str, ContainerState]]) -> str:
-    for name, state in containers:
-        if state.waiting_reason in _WAITING_HINTS:
-            return f"{name}: {_WAITING_HINTS[state.waiting_reason]}: {state.waiting_message}"
-        if not state.running and state.exit_code:
-            last = f": {state.exit_message.strip()[-1000:]}" if state.exit_message.strip() else ""
-            return f"{name} exited with code {state.exit_code} ({state.exit_reason}){last}"
-    return ""
+def _attempts(version: ServingVersion) -> int:
+    """The most that one pod has tried, and every pod that was ended for good."""
+    failed = sum(1 for pod in version.pods if pod.failed_reason)
+    return failed + max((1 + p.fetch.restarts + p.model_server.restarts for p in version.live_pods), default=0)
 
 
 def _progress(stage: Stage, worst: ServingPod | None, ready: int, wanted: int) -> str:
     if stage is Stage.HEALTHY:
         return f"{ready} of {wanted} serving pods ready"
     if stage is Stage.FETCHING:
-        return "bringing the artifact" if worst else "waiting for the serving pods to be created"
+        return _fetch_progress(worst) if worst else "waiting for the serving pods to be created"
     if stage is Stage.WARMING_UP and worst and worst.report:
         if worst.report.warmed_up:
             return "waiting for Kubernetes to see the serving pods ready"
         return f"{worst.report.warm_up_done} of {worst.report.warm_up_total} warm-up requests answered"
     return "waiting for the model to answer"
+
+
+def _fetch_progress(pod: ServingPod) -> str:
+    """In tenths, so that the message does not change with every byte."""
+    fetch = pod.report.fetch if pod.report else None
+    if fetch is None or not fetch.total_bytes:
+        return "fetching the artifact"
+    tenths = min(10 * fetch.bytes // fetch.total_bytes, 10)
+    return f"fetching the artifact: {10 * tenths} % of {_readable(fetch.total_bytes)}"
+
+
+def _readable(size: int) -> str:
+    value, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.1f} {units[0]}" if units[0] != "bytes" else f"{size} bytes"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from modelswap.api.v1alpha1.model_route import ModelRoute, SwapState
 from modelswap.api.v1alpha1.model_version import ModelVersion
+from modelswap.manifests.labels import RETRY
 
 from .conditions import find
 from .semver_order import VersionRange, newest_first
@@ -25,6 +26,7 @@ def load_failed(version: ModelVersion) -> bool:
         and stalled.status == "True"
         and stalled.reason == LOAD_FAILED
         and stalled.observed_generation == version.metadata.generation
+        and version.status.retry == version.metadata.annotations.get(RETRY, "")[:256]
     )
 
 
@@ -87,6 +89,23 @@ def served_before(route: ModelRoute, version: str) -> bool:
     """Whether a version stands in the route's history as one that it was led to."""
     kept = route.status.history[: route.spec.history_limit]
     return any(e.version == version and e.result is SwapState.COMPLETED for e in kept)
+
+
+def routed_by(version: ModelVersion, routes: Iterable[ModelRoute]) -> list[str]:
+    """Routes that lead to a version now, or are about to: such a version is never unloaded, and does not vanish."""
+    number = version.spec.version
+    return sorted(
+        route.metadata.name
+        for route in routes
+        if not route.metadata.deletion_timestamp
+        and (
+            number == route.status.current_version
+            or (
+                route.status.swap.state in ACTIVE
+                and number in (route.status.swap.from_version, route.status.swap.to_version)
+            )
+        )
+    )
 
 
 def needed(route: ModelRoute, versions: Iterable[ModelVersion]) -> set[str]:

@@ -24,6 +24,9 @@ class ContainerState:
     waiting_message: str = ""
     exit_code: int | None = None
     """Of the newest end, now or before the last restart."""
+    ended_started_at: datetime | None = None
+    """When the run began that ended so."""
+    ended_at: datetime | None = None
     exit_reason: str = ""
     """Such as `OOMKilled`, `Error`."""
     exit_message: str = ""
@@ -38,6 +41,10 @@ class ServingPod:
     ip: str = ""
     ready: bool = False
     terminating: bool = False
+    failed_reason: str = ""
+    """Why Kubernetes has ended the pod for good, such as `Evicted`; empty when it has not."""
+    failed_message: str = ""
+    failed_at: datetime | None = None
     unschedulable: str = ""
     """Why no node takes it."""
     fetch: ContainerState = ContainerState()
@@ -46,6 +53,10 @@ class ServingPod:
     agent: ContainerState = ContainerState()
     report: AgentReport | None = None
     """None while the agent has not been heard of, or no longer answers."""
+    measured_memory_bytes: int | None = None
+    """Of the model server, as the metrics API tells."""
+    memory_limit_bytes: int | None = None
+    """Of the model server."""
 
     @property
     def reachable(self) -> bool:
@@ -74,6 +85,8 @@ class ServingVersion:
     children: Mapping[tuple[str, str], Child] = field(default_factory=dict)
     """By kind and name."""
     pods: tuple[ServingPod, ...] = ()
+    pods_refused: str = ""
+    """Why Kubernetes lets no further pod be created; empty when it does."""
     certificate_renewal: datetime | None = None
     """When the agents' certificate is to be made anew; None when there is none."""
 

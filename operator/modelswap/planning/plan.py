@@ -60,6 +60,15 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class SetFinalizer:
+    """Put our finalizer on the root object, or take it off; those of others stay."""
+
+    finalizer: str
+    present: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class Event:
     """A Kubernetes event on the root object."""
 
@@ -68,7 +77,7 @@ class Event:
     warning: bool = False
 
 
-Action = Apply | Delete | IssueCertificate | Direct | Probe
+Action = Apply | Delete | IssueCertificate | Direct | Probe | SetFinalizer
 
 
 @dataclass(frozen=True)
