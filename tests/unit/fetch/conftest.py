@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from modelswap.certificates import issue, new_authority
 from modelswap.fetch import retry
 from obstore.store import from_url
 
+from .servers import wait_until_listening
+
 KEY, SECRET = "test", "a-secret-of-the-store"
 
 
@@ -38,20 +39,11 @@ def store_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     command = [str(program), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 15
-        while not _listens(port):
-            assert process.poll() is None, "the store has ended"
-            assert time.monotonic() < deadline, "the store does not listen"
-            time.sleep(0.05)
+        wait_until_listening(process, port)
         yield port
     finally:
         process.kill()
         process.wait(timeout=10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
