@@ -16,7 +16,7 @@ IN_CLUSTER := $(LOCAL) run --
 CLUSTER := cluster-up
 endif
 
-.PHONY: help demo test lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
+.PHONY: help demo test bench-registry lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
 
 help: ## What there is to do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -28,6 +28,9 @@ demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real clu
 test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)
 	@images=$$($(LOCAL) images) && \
 	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest $(ARGS)
+
+bench-registry: $(VENV)/ready ## Queries of the registry beside a plain dict (REPORT=FILE for the figures)
+	@$(PYTHON) -m tests.bench.registry $(if $(REPORT),--report $(REPORT))
 
 lint: $(VENV)/ready ## Style, types, imports, generated files
 	$(VENV)/bin/ruff check $(SOURCES)

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .tenant import FOLDER, Tenant
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -49,3 +52,33 @@ def demo(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> De
     print(done.stdout, done.stderr)
     figures = json.loads(report.read_text()) if report.exists() else {}
     return Demonstration(done.returncode, done.stdout + done.stderr, figures, images)
+
+
+@pytest.fixture(scope="session")
+def metrics_api(images: dict[str, str]) -> Iterator[None]:
+    """The metrics API answers for this cluster."""
+    system = Tenant("kube-system")
+    system.apply_file("metrics-api", METRICS_SERVER_IMAGE=images["metrics-server"])
+    try:
+        system.kubectl("rollout", "status", "deployment/metrics-server", "--timeout=120s")
+        yield
+    finally:
+        # An API without a server behind it would keep namespaces from being deleted.
+        system.kubectl("delete", "apiservice", "v1beta1.metrics.k8s.io")
+        system.kubectl("delete", "deployment,service,serviceaccount", "metrics-server")
+
+
+@pytest.fixture(scope="session")
+def tenant(demo: Demonstration) -> Iterator[Tenant]:
+    """A namespace with models that go wrong in the demo's store, and a web server that drops connections."""
+    assert demo.exit_code == 0, demo.output
+    made = Tenant("modelswap-versions")
+    made.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--timeout=120s")
+    made.kubectl("create", "namespace", made.namespace)
+    scripts = [f"--from-file={path}" for path in sorted((FOLDER / "scripts").glob("*.py"))]
+    made.kubectl("create", "configmap", "test-scripts", *scripts)
+    made.apply_file("models", AGENT_IMAGE=demo.images["agent"])
+    made.kubectl("wait", "--for=condition=Complete", "job/publish", "--timeout=120s")
+    made.kubectl("rollout", "status", "deployment/flaky", "--timeout=120s")
+    yield made
+    made.kubectl("delete", "namespace", made.namespace, "--timeout=120s")

@@ -25,7 +25,7 @@ def marked(path: Path) -> Iterator[tuple[str, str]]:
 
 def _rows(node: ast.expr) -> Iterator[str]:
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.requirement":
-        yield str(ast.literal_eval(node.args[0]))
+        yield from (str(ast.literal_eval(row)) for row in node.args)
 
 
 def render() -> str:

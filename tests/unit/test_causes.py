@@ -54,7 +54,7 @@ def test_a_model_that_needs_too_much_memory() -> None:
 
 
 @pytest.mark.requirement("MM-2")
-@pytest.mark.parametrize(("code", "seconds"), [(137, 40), (143, 30), (143, 29)])
+@pytest.mark.parametrize(("code", "seconds"), [(137, 40), (143, 30), (143, 29), (0, 33)])
 def test_a_model_that_never_answers(code: int, seconds: float) -> None:
     reason, message = told(broken(model_server=end(code, seconds=seconds, message="loading weights")))
     assert reason == "LoadTimeout"
@@ -63,7 +63,7 @@ def test_a_model_that_never_answers(code: int, seconds: float) -> None:
     assert message.endswith("loading weights")
 
 
-@pytest.mark.parametrize(("code", "seconds"), [(1, 40), (137, 5), (143, 400)])
+@pytest.mark.parametrize(("code", "seconds"), [(1, 40), (137, 5), (143, 400), (0, 5)])
 def test_another_end_is_not_taken_for_a_timeout(code: int, seconds: float) -> None:
     reason, message = told(broken(model_server=end(code, seconds=seconds, message="Traceback\nno module x")))
     assert reason == "ModelServerExited"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from modelswap.planning.semver_order import VersionRange, newest_first
+from modelswap.planning.semver_order import VersionRange, precedence
 
 # SemVer 2.0, section 11.
 PRECEDENCE = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11"]
@@ -9,7 +9,7 @@ PRECEDENCE += ["1.0.0-rc.1", "1.0.0", "1.0.10", "1.2.0", "1.10.0", "2.0.0"]
 
 
 def test_versions_are_ordered_by_the_rules_of_semver() -> None:
-    assert newest_first(sorted(PRECEDENCE)) == PRECEDENCE[::-1]
+    assert sorted(sorted(PRECEDENCE), key=precedence) == PRECEDENCE
 
 
 @pytest.mark.parametrize(

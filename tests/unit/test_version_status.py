@@ -14,6 +14,7 @@ from modelswap.api.v1alpha1.model_version import ModelVersion, ModelVersionStatu
 from modelswap.planning.counts import count, memory
 from modelswap.planning.observed import ContainerState, ObservedVersion, ServingPod, ServingVersion
 from modelswap.planning.plan import Delete, Plan, SetFinalizer
+from modelswap.planning.registry import Versions
 from modelswap.planning.versions import plan_version
 
 from tests.support.objects import DEFAULTS, NOW, model_route, model_version, pod, report, serving
@@ -23,7 +24,9 @@ SERVES = {"currentVersion": "1.0.0", "conditions": [], "history": []}
 
 
 def plan_at(version: ServingVersion, *routes: Any, now: datetime = NOW) -> Plan:
-    return plan_version(ObservedVersion(version=version, routes=routes, siblings=(version.resource,)), DEFAULTS, now)
+    return plan_version(
+        ObservedVersion(version=version, routes=routes, siblings=Versions.of([version.resource])), DEFAULTS, now
+    )
 
 
 def written(version: ServingVersion, plan: Plan) -> ServingVersion:
@@ -119,6 +122,17 @@ def test_small_changes_of_memory_are_not_written() -> None:
     assert plan_at(replace(version, pods=(pod(POD, measured_memory_bytes=1040),)), route).empty
     grown = plan_at(replace(version, pods=(pod(POD, measured_memory_bytes=1200),)), route)
     assert status_of(grown).memory_bytes == 1200
+
+
+@pytest.mark.requirement("VM-6")
+def test_an_operator_that_starts_keeps_the_memory_until_it_has_heard_of_the_agents() -> None:
+    route = model_route("1.0.0")
+    told = pod(POD, measured_memory_bytes=1000, memory_limit_bytes=4000, report=report("iris-1.0.0", memory_bytes=900))
+    version = serving(model_version("1.0.0"), told)
+    version = written(version, plan_at(version, route))
+    for silent in (replace(told, report=None), replace(told, report=None, measured_memory_bytes=None)):
+        plan = plan_at(replace(version, pods=(silent,)), route)
+        assert plan.status is None or status_of(plan).memory_source == "Runtime"
 
 
 @pytest.mark.requirement("MM-2")

@@ -9,13 +9,16 @@ from modelswap.api.agent import FetchResult
 from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.planning.observed import ContainerState, ObservedVersion, ServingVersion
 from modelswap.planning.plan import Apply, Delete, IssueCertificate, Plan
+from modelswap.planning.registry import Versions
 from modelswap.planning.versions import plan_version
 
 from tests.support.objects import DEFAULTS, NOW, model_route, model_version, pod, report, serving
 
 
 def plan_of(version: ServingVersion, *routes: Any, siblings: tuple[ModelVersion, ...] = (), **more: Any) -> Plan:
-    observed = ObservedVersion(version=version, routes=routes, siblings=siblings or (version.resource,), **more)
+    observed = ObservedVersion(
+        version=version, routes=routes, siblings=Versions.of(siblings or [version.resource]), **more
+    )
     return plan_version(observed, DEFAULTS, NOW)
 
 
@@ -132,6 +135,18 @@ def test_a_model_server_that_keeps_ending_is_given_up_after_its_attempts() -> No
     assert "no module x" in ready(plan)["message"]
 
 
+@pytest.mark.requirement("MM-2")
+def test_the_cause_is_told_also_when_another_attempt_has_begun() -> None:
+    slow = ContainerState(
+        running=True, restarts=3, exit_code=137, exit_reason="Error",
+        ended_started_at=NOW - timedelta(seconds=40), ended_at=NOW,
+    )  # fmt: skip
+    broken = pod("iris-1.0.0.pod0", ready=False, report=None, model_server=slow)
+    plan = plan_of(serving(model_version("1.0.0"), broken), model_route("1.0.0"))
+    assert ready(plan)["reason"] == "LoadFailed"
+    assert "gave up after 3 attempts: the model did not answer within 30 s" in ready(plan)["message"]
+
+
 def test_a_version_that_was_loaded_is_never_given_up() -> None:
     crashed = ContainerState(restarts=9, waiting_reason="CrashLoopBackOff", exit_code=137, exit_reason="OOMKilled")
     broken = pod("iris-1.0.0.pod0", ready=False, report=None, model_server=crashed)
@@ -168,7 +183,7 @@ def test_counters_alone_are_written_only_every_half_minute() -> None:
     soon = plan_of(busy, model_route("1.0.0"))
     assert soon.status is None
     assert soon.requeue_after is not None
-    observed = ObservedVersion(version=busy, routes=(model_route("1.0.0"),), siblings=(busy.resource,))
+    observed = ObservedVersion(version=busy, routes=(model_route("1.0.0"),), siblings=Versions.of([busy.resource]))
     later = plan_version(observed, DEFAULTS, NOW + timedelta(seconds=31))
     assert later.status is not None
     assert later.status["requestCount"] == 9

@@ -50,15 +50,14 @@ class Observer:
 
     def version(self, key: Key, *, name_taken: str) -> ObservedVersion | None:
         """Snapshot of a ModelVersion, or None when there is none."""
-        body = self._cache.one("versions", (key.namespace, key.name))
-        if body is None:
+        resource = self._cache.versions.get(key.namespace, key.name)
+        if resource is None:
             return None
-        resource = ModelVersion.model_validate(body)
         model = (key.namespace, resource.spec.model)
         return ObservedVersion(
             version=self._serving(resource),
             routes=tuple(ModelRoute.model_validate(b) for b in self._cache.all("routes_by_model", model)),
-            siblings=tuple(self._versions(model)),
+            siblings=self._cache.versions.of_model(*model),
             name_taken=name_taken,
         )
 
@@ -71,15 +70,12 @@ class Observer:
         model = (key.namespace, route.spec.model)
         return ObservedRoute(
             route=route,
-            versions={v.spec.version: self._serving(v) for v in self._versions(model)},
+            versions={v.spec.version: self._serving(v) for v in self._cache.versions.of_model(*model)},
             service=self._service(route),
             probe=probe,
             conflict=self._conflict(route, model),
             name_taken=name_taken,
         )
-
-    def _versions(self, model: tuple[str, str]) -> Iterable[ModelVersion]:
-        return (ModelVersion.model_validate(body) for body in self._cache.all("versions_by_model", model))
 
     def _serving(self, resource: ModelVersion) -> ServingVersion:
         meta = resource.metadata

@@ -43,8 +43,8 @@ def of_model(namespace: str, model: str, cache: Cache) -> Iterable[Key]:
     """All routes and versions of a model."""
     for route in cache.all("routes_by_model", (namespace, model)):
         yield _key("ModelRoute", route)
-    for version in cache.all("versions_by_model", (namespace, model)):
-        yield _key("ModelVersion", version)
+    for version in cache.versions.of_model(namespace, model):
+        yield Key("ModelVersion", namespace, version.metadata.name)
 
 
 def _key(kind: str, body: Body) -> Key:

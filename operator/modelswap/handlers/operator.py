@@ -23,6 +23,7 @@ from modelswap.kube.authority import ensure_authority
 from modelswap.kube.cache import Cache
 from modelswap.kube.pod_memory import PodMemory
 from modelswap.kube.retirement import is_uninstalled, release_all
+from modelswap.kube.version_cache import VersionCache
 from modelswap.manifests import labels, names
 from modelswap.manifests.pod import AGENT, ServingDefaults
 from modelswap.settings import Settings
@@ -47,6 +48,7 @@ class Operator:
         self._settings = settings
         self._api = KubeApi(client)
         self._queue: KeyedQueue[Key] = KeyedQueue()
+        self._versions = VersionCache()
         self._cache: Cache | None = None
         self._agents: AgentMonitor | None = None
         self._memory = PodMemory(self._api, settings.namespaces, self._measured)
@@ -56,7 +58,7 @@ class Operator:
         """Watch and reconcile until told to stop."""
         authority = await ensure_authority(self._api, self._settings.namespace, datetime.now(UTC))
         self._agents = AgentMonitor(AgentClient(authority), self._heard)
-        registry = build(self._changed)
+        registry = build(self._changed, self._versions.saw)
         reconcilers: list[Reconciler] = []
 
         @kopf.on.login(registry=registry)
@@ -65,7 +67,7 @@ class Operator:
 
         @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
         async def start(**kwargs: Any) -> None:
-            self._cache = Cache({name: kwargs[name] for name, _, _ in INDICES})
+            self._cache = Cache({name: kwargs[name] for name, _, _ in INDICES}, self._versions)
             assert self._agents is not None
             reconciler = Reconciler(
                 api=self._api,
@@ -77,6 +79,7 @@ class Operator:
                 defaults=_serving_defaults(self._settings),
             )
             reconcilers.append(reconciler)
+            await self._memory.read()
             self._tasks = [asyncio.create_task(reconciler.work()) for _ in range(self._settings.workers)]
             self._tasks.append(asyncio.create_task(self._observe_queue()))
             self._tasks.append(asyncio.create_task(self._memory.watch(self._settings.memory_period_seconds)))
@@ -130,7 +133,7 @@ class Operator:
     def _changed(self, kind: str, body: Body, gone: bool) -> None:
         assert self._cache is not None
         if gone:
-            self._cache.forget(body["metadata"]["uid"])
+            self._cache.forget(kind, body)
         if kind == "Pod":
             self._follow(body, gone=gone)
         for key in keys_of(kind, body, self._cache):

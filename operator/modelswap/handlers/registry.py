@@ -50,8 +50,6 @@ def _owners(body: Body) -> Iterable[Any]:
 
 
 INDICES: tuple[tuple[str, tuple[str, str, str], KeysOf], ...] = (
-    ("versions", VERSIONS, _identity),
-    ("versions_by_model", VERSIONS, _model),
     ("versions_by_runtime", VERSIONS, lambda body: (body["spec"]["runtime"]["name"],)),
     ("routes", ROUTES, _identity),
     ("routes_by_model", ROUTES, _model),
@@ -63,9 +61,15 @@ INDICES: tuple[tuple[str, tuple[str, str, str], KeysOf], ...] = (
 """Name, resource and keys of every index of the cache."""
 
 
-def build(changed: Changed) -> kopf.OperatorRegistry:
+def build(changed: Changed, saw_version: Callable[[Body], None]) -> kopf.OperatorRegistry:
     """All handlers."""
     registry = kopf.OperatorRegistry()
+
+    # An index of kopf, though it keeps nothing: those are filled before anything else is called.
+    @kopf.index(*VERSIONS, registry=registry, id="registry")
+    async def register(body: Body, **_: Any) -> None:
+        saw_version(dict(body))
+
     for name, resource, keys in INDICES:
         _index(registry, name, resource, keys)
     for kind, resource in {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .version_cache import VersionCache
+
 Manifest = Mapping[str, Any]
 Index = Mapping[Any, Iterable[Any]]
 """A kopf index: key → objects."""
@@ -13,8 +15,9 @@ Index = Mapping[Any, Iterable[Any]]
 class Cache:
     """A view of the kopf indices. A write's own answer counts until the watch has brought something newer."""
 
-    def __init__(self, indices: Mapping[str, Index]) -> None:
+    def __init__(self, indices: Mapping[str, Index], versions: VersionCache) -> None:
         self._indices = indices
+        self.versions = versions
         self._written: dict[str, Manifest] = {}
 
     def one(self, index: str, key: Any) -> Manifest | None:
@@ -27,11 +30,16 @@ class Cache:
 
     def wrote(self, body: Manifest) -> None:
         """Remember the API server's answer to a write."""
+        if body["kind"] == "ModelVersion":
+            self.versions.wrote(body)
+            return
         self._written[body["metadata"]["uid"]] = body
 
-    def forget(self, uid: str) -> None:
+    def forget(self, kind: str, body: Manifest) -> None:
         """Forget an object that has been deleted."""
-        self._written.pop(uid, None)
+        if kind == "ModelVersion":
+            self.versions.gone(body)
+        self._written.pop(body["metadata"]["uid"], None)
 
     def _fresher(self, body: Manifest) -> Manifest:
         uid = body["metadata"]["uid"]

@@ -38,10 +38,11 @@ class PodMemory:
     async def watch(self, period: float) -> None:
         """Read for ever, every `period` seconds."""
         while True:
-            await self._read()
             await asyncio.sleep(period)
+            await self.read()
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Read once; what is known before the first look at a version is not taken for a change of it."""
         try:
             found = [item for namespace in self._namespaces for item in await self._api.pod_metrics(namespace)]
         except (ApiException, aiohttp.ClientError, TimeoutError) as error:

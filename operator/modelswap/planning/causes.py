@@ -13,8 +13,8 @@ from .observed import ContainerState, ServingPod, ServingVersion
 SHOWN = 1000
 """Characters of a container's last lines that a message shows."""
 
-KILLED = frozenset({137, 143})
-"""Exit codes of a process that was ended by SIGKILL or SIGTERM."""
+STOPPED = frozenset({0, 137, 143})
+"""Exit codes of a process that was ended by SIGTERM or SIGKILL; many servers end well when they are told to."""
 KILL_MARGIN = timedelta(seconds=75)
 """A container that its startup probe has failed may take so long to end."""
 
@@ -98,14 +98,15 @@ def _container(name: str, state: ContainerState, pod: ServingPod, resource: Mode
     if waiting := _WAITING.get(state.waiting_reason):
         reason, words = waiting
         return _cause(reason, f"{name}: {words}: {state.waiting_message}", pod)
-    if state.running or not state.exit_code:
+    if state.running:
         return None
     return ended(name, state, pod, resource)
 
 
 def ended(name: str, state: ContainerState, pod: ServingPod, resource: ModelVersion) -> Cause | None:
     """What the newest end of a container tells, whether or not it runs again."""
-    if not state.exit_code:
+    # A server is not to end by itself, not even well.
+    if state.exit_code is None or (state.exit_code == 0 and name != "model-server"):
         return None
     reason, words = _end(name, state, resource)
     lines = state.exit_message.strip()[-SHOWN:]
@@ -129,7 +130,7 @@ def _end(name: str, state: ContainerState, resource: ModelVersion) -> tuple[str,
 
 def _startup_timed_out(state: ContainerState, seconds: int) -> bool:
     """Kubernetes keeps no word of a failed startup probe with the container: how long it ran and how it ended tell."""
-    if state.exit_code not in KILLED or state.ended_at is None or state.ended_started_at is None:
+    if state.exit_code not in STOPPED or state.ended_at is None or state.ended_started_at is None:
         return False
     ran = state.ended_at - state.ended_started_at
     return timedelta(seconds=seconds - 2) <= ran <= timedelta(seconds=seconds) + KILL_MARGIN

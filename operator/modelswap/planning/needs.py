@@ -10,7 +10,8 @@ from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.manifests.labels import RETRY
 
 from .conditions import find
-from .semver_order import VersionRange, newest_first
+from .registry import Versions
+from .semver_order import VersionRange
 
 ACTIVE = frozenset({SwapState.PREPARING, SwapState.DRAINING, SwapState.SWAPPING, SwapState.VERIFYING})
 """States of a swap that has not ended."""
@@ -40,23 +41,23 @@ class Target:
     message: str = ""
 
 
-def resolve(route: ModelRoute, versions: Iterable[ModelVersion]) -> Target:
+def resolve(route: ModelRoute, versions: Versions) -> Target:
     """The version that a route asks for: the exact one, or the highest within the range that has not failed to load."""
     spec = route.spec
-    known = {v.spec.version: v for v in versions if v.spec.model == spec.model and not v.metadata.deletion_timestamp}
     wanted = VersionRange.parse(spec.version)
     if (exact := wanted.exact) is not None:
-        if exact in known:
+        found = versions.get(exact)
+        if found and not found.metadata.deletion_timestamp:
             return Target(exact)
         return Target(
             reason="VersionNotFound",
             message=f"there is no ModelVersion {spec.model}-{exact} in this namespace: "
-            f"create it, or set spec.version to one of {_listing(known)}",
+            f"create it, or set spec.version to one of {_listing(_staying(versions))}",
         )
-    admitted = newest_first(v for v in known if wanted.admits(v))
+    admitted = [version for version in versions.within(wanted) if not version.metadata.deletion_timestamp]
     for version in admitted:
-        if not load_failed(known[version]):
-            return Target(version)
+        if not load_failed(version):
+            return Target(version.spec.version)
     if admitted:
         return Target(
             reason="NoLoadableVersion",
@@ -64,12 +65,17 @@ def resolve(route: ModelRoute, versions: Iterable[ModelVersion]) -> Target:
         )
     return Target(
         reason="VersionNotFound",
-        message=f"no version of {spec.model} is within {spec.version}: there are {_listing(known)}",
+        message=f"no version of {spec.model} is within {spec.version}: there are {_listing(_staying(versions))}",
     )
 
 
-def _listing(versions: Iterable[str]) -> str:
-    names = newest_first(versions)
+def _staying(versions: Versions) -> list[ModelVersion]:
+    """Those that nobody deletes, the highest first."""
+    return [version for version in versions if not version.metadata.deletion_timestamp][::-1]
+
+
+def _listing(versions: Iterable[ModelVersion]) -> str:
+    names = [version.spec.version for version in versions]
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none"
 
 
@@ -108,7 +114,7 @@ def routed_by(version: ModelVersion, routes: Iterable[ModelRoute]) -> list[str]:
     )
 
 
-def needed(route: ModelRoute, versions: Iterable[ModelVersion]) -> set[str]:
+def needed(route: ModelRoute, versions: Versions) -> set[str]:
     """Versions that must stay, or come to be, loaded for a route."""
     status = route.status
     wants = {status.current_version, resolve(route, versions).version}

@@ -11,6 +11,8 @@ from modelswap.api.v1alpha1.model_route import ModelRoute
 from modelswap.api.v1alpha1.model_runtime import ModelRuntime
 from modelswap.api.v1alpha1.model_version import ModelVersion
 
+from .registry import NONE, Versions
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:
@@ -113,7 +115,7 @@ class ObservedVersion:
     version: ServingVersion
     routes: tuple[ModelRoute, ...] = ()
     """Routes of its model in its namespace."""
-    siblings: tuple[ModelVersion, ...] = ()
+    siblings: Versions = NONE
     """All versions of its model in its namespace, itself among them."""
     name_taken: str = ""
     """Why a child could not be created: another's object has its name."""

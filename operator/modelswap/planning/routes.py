@@ -23,6 +23,7 @@ from modelswap.manifests.service import route_service
 from .needs import ACTIVE, Target, load_failed, resolve, served_before
 from .observed import ObservedRoute
 from .plan import Action, Apply, Plan
+from .registry import Versions
 from .route_status import RouteView, finish
 from .swap_steps import Step, abandon, advance
 from .traffic import toward
@@ -47,7 +48,7 @@ def plan_route(observed: ObservedRoute, now: datetime) -> Plan:
         return Plan()  # the garbage collector takes the Service
     if observed.conflict:
         return finish(observed, RouteView(refusal=("ModelAlreadyRouted", observed.conflict)), now)
-    target = resolve(route, [v.resource for v in observed.versions.values()])
+    target = resolve(route, Versions.of(v.resource for v in observed.versions.values()))
     swap = route.status.swap
     if swap.state in ACTIVE:
         return _run(observed, target, now)

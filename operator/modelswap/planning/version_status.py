@@ -152,7 +152,7 @@ def _measured(
     counts = count(version, old)
     reports = [pod.report for pod in version.pods if pod.report]
     fetched = next((p.fetched for p in version.live_pods if p.fetched and p.fetched.digest), None)
-    memory_bytes, source = memory(version)
+    memory_bytes, source = memory(version) if _is_heard(version) else (old.memory_bytes, old.memory_source)
     moved = source != old.memory_source or _differs(memory_bytes, old.memory_bytes)
     gpu = gpu_memory(version)
     return {
@@ -172,6 +172,11 @@ def _measured(
         "artifact_digest": fetched.digest if fetched else old.artifact_digest,
         "artifact_bytes": fetched.bytes if fetched else old.artifact_bytes,
     }
+
+
+def _is_heard(version: ServingVersion) -> bool:
+    """Whether every running pod's agent has told what it knows: an operator that starts has heard of none yet."""
+    return all(pod.report for pod in version.live_pods if pod.model_server.running)
 
 
 def _differs(new: int | None, old: int | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from modelswap.api.v1alpha1.model_version import LoadState
@@ -15,7 +15,7 @@ from modelswap.manifests.pod import ServingDefaults
 from modelswap.manifests.service import version_service
 
 from .assessment import Assessment, assess
-from .causes import RETRY_HINT
+from .causes import RETRY_HINT, ends
 from .needs import load_failed, needed, routed_by
 from .observed import ObservedVersion, ServingVersion
 from .plan import Action, Apply, Delete, IssueCertificate, Plan, SetFinalizer
@@ -89,8 +89,14 @@ def _failure(version: ServingVersion, assessment: Assessment) -> str:
         return f"{assessment.hopeless}. {RETRY_HINT}"
     limit = resource.spec.load.max_attempts
     if assessment.attempts > limit or (assessment.attempts == limit and _attempt_is_over(version)):
-        return f"gave up after {limit} attempts: {assessment.message}. {RETRY_HINT}"
+        return f"gave up after {limit} attempts: {_last_end(version) or assessment.message}. {RETRY_HINT}"
     return ""
+
+
+def _last_end(version: ServingVersion) -> str:
+    """How the newest attempt that is over has ended: a slow one may be followed at once by another."""
+    newest = max(ends(version), key=lambda cause: cause.at or datetime.min.replace(tzinfo=UTC), default=None)
+    return newest.message if newest else ""
 
 
 def _attempt_is_over(version: ServingVersion) -> bool:
