@@ -1,7 +1,9 @@
 """The exceptions of the operator.
 
 ModelswapError
-├── NameTakenError       a child's name belongs to an object that is not ours
+├── ChildError           a child cannot be made as it should be
+│   ├── NameTakenError       its name belongs to an object that is not ours
+│   └── ChildRefusedError    the API server does not take it
 └── AgentError           an agent did not answer, or refused
 """
 
@@ -12,8 +14,22 @@ class ModelswapError(Exception):
     """Base of all."""
 
 
-class NameTakenError(ModelswapError):
-    """A child cannot be created: another's object has its name."""
+class ChildError(ModelswapError):
+    """A child cannot be made as it should be; `reason` is CamelCase, for a condition."""
+
+    reason: str
+
+
+class NameTakenError(ChildError):
+    """Another's object has its name."""
+
+    reason = "NameTaken"
+
+
+class ChildRefusedError(ChildError):
+    """The API server does not take it."""
+
+    reason = "ChildRefused"
 
 
 class AgentError(ModelswapError):

@@ -81,17 +81,26 @@ def operator_environment(cluster: Cluster, deployment: str = "") -> dict[str, st
 
 
 @pytest.fixture(scope="session")
-def start_operator(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def operator_log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("operator") / "log"
+
+
+@pytest.fixture
+def operator_log(operator_log_file: Path) -> Callable[[], str]:
+    """What operators have said since the test began."""
+    before = operator_log_file.stat().st_size if operator_log_file.exists() else 0
+    return lambda: operator_log_file.read_bytes()[before:].decode()
+
+
+@pytest.fixture(scope="session")
+def start_operator(cluster: Cluster, operator_log_file: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts an operator; it leads at once, as the one before it gave the lead up."""
     cluster.kubectl("create", "namespace", "modelswap-system")
     started: list[subprocess.Popen[bytes]] = []
-    log = tmp_path_factory.mktemp("operator") / "log"
 
     def start(deployment: str = "") -> subprocess.Popen[bytes]:
         env = operator_environment(cluster, deployment)
-        with log.open("ab") as sink:
+        with operator_log_file.open("ab") as sink:
             process = subprocess.Popen([sys.executable, "-m", "modelswap"], env=env, stdout=sink, stderr=sink)
         started.append(process)
         return process
@@ -100,7 +109,7 @@ def start_operator(
     for process in started:
         process.kill()
         process.wait(timeout=10)
-    print(log.read_text()[-5000:])
+    print(operator_log_file.read_text()[-5000:])
 
 
 @pytest.fixture(scope="session")

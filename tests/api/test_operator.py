@@ -150,3 +150,30 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
     wrong = helm("template", "x", chart, "--set", "settings.wrokers=3")
     assert wrong.returncode != 0
     assert "wrokers" in wrong.stderr
+
+
+def test_children_that_are_refused_are_told_and_none_is_made(
+    cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]
+) -> None:
+    resources = {"limits": {"no such resource": "1"}}
+    cluster.applied(runtime(), model_version("1.0.0", namespace, load={"state": "Loaded"}, resources=resources))
+
+    def stalled() -> Any:
+        found = condition(cluster.get("modelversion", "iris-1.0.0", namespace), "Stalled")
+        return found if found["reason"] == "ChildRefused" else None
+
+    message = eventually(stalled)["message"]
+    assert message.startswith("Kubernetes refuses the Deployment iris-1.0.0: ")
+    assert "no such resource" in message
+    kinds = "deployments,services,configmaps,secrets"
+    assert [
+        c for c in cluster.all(kinds, namespace) if "modelswap.dev/model-version" in c["metadata"].get("labels", {})
+    ] == []
+    cluster.applied(model_version("1.0.0", namespace, load={"state": "Loaded"}))
+    eventually(lambda: cluster.get("deployment", "iris-1.0.0", namespace))
+    eventually(lambda: condition(cluster.get("modelversion", "iris-1.0.0", namespace), "Stalled")["status"] == "False")
+    # What serves, or is about to, stays as it is when a change is refused.
+    before = cluster.get("deployment", "iris-1.0.0", namespace)["metadata"]["generation"]
+    cluster.applied(model_version("1.0.0", namespace, load={"state": "Loaded"}, resources=resources))
+    eventually(stalled)
+    assert cluster.get("deployment", "iris-1.0.0", namespace)["metadata"]["generation"] == before

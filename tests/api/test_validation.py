@@ -101,3 +101,26 @@ def test_versions_of_a_model_are_selected_by_field(cluster: Cluster, namespace: 
         "get", "msv", f"--namespace={namespace}", "--field-selector=spec.model=wine", "--output=name"
     )
     assert listing.stdout.split() == ["modelversion.modelswap.dev/wine-1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ({"limits": {"memory": "lots"}}, "spec.resources.limits.memory"),
+        ({"limits": {"memory": "-1Gi"}}, "spec.resources.limits.memory"),
+        ({"limits": {"memory": "1Gi"}, "requests": {"memory": "1500M"}}, "lower resources.requests"),
+        ({"limits": {"cpu": 1}, "requests": {"cpu": "1001m"}}, "lower resources.requests"),
+    ],
+)
+def test_resources_that_no_pod_can_have_are_refused(
+    cluster: Cluster, namespace: str, resources: dict[str, Any], words: str
+) -> None:
+    assert words in cluster.refused(model_version("1.0.0", namespace, resources=resources))
+
+
+def test_resources_that_a_pod_can_have_are_taken(cluster: Cluster, namespace: str) -> None:
+    resources = {
+        "limits": {"memory": "1.5Gi", "cpu": 2, "nvidia.com/gpu": "1"},
+        "requests": {"cpu": "0.5", "memory": "1e9"},
+    }
+    cluster.applied(model_version("1.0.0", namespace, resources=resources))

@@ -205,7 +205,9 @@ def _resolve(node: Schema, definitions: Schema) -> Schema:
 
 def _opaque(node: Schema) -> Schema:
     """A value whose inside the API server does not look into."""
-    kept = {k: v for k, v in node.items() if k in ("description", "default") or k.startswith("x-kubernetes-")}
+    kept = {
+        k: v for k, v in node.items() if k in ("description", "default", "pattern") or k.startswith("x-kubernetes-")
+    }
     if kept.get("default", "") is None:
         del kept["default"]
     if "x-kubernetes-preserve-unknown-fields" in kept:

@@ -18,6 +18,7 @@ from modelswap.planning.observed import (
     ObservedRoute,
     ObservedVersion,
     ProbeResult,
+    Refusal,
     RouteService,
     ServingVersion,
 )
@@ -48,7 +49,7 @@ class Observer:
         self._reports = reports
         self._memory = memory
 
-    def version(self, key: Key, *, name_taken: str) -> ObservedVersion | None:
+    def version(self, key: Key, *, refusal: Refusal | None) -> ObservedVersion | None:
         """Snapshot of a ModelVersion, or None when there is none."""
         resource = self._cache.versions.get(key.namespace, key.name)
         if resource is None:
@@ -58,10 +59,10 @@ class Observer:
             version=self._serving(resource),
             routes=tuple(ModelRoute.model_validate(b) for b in self._cache.all("routes_by_model", model)),
             siblings=self._cache.versions.of_model(*model),
-            name_taken=name_taken,
+            refusal=refusal,
         )
 
-    def route(self, key: Key, *, name_taken: str, probe: ProbeResult | None) -> ObservedRoute | None:
+    def route(self, key: Key, *, refusal: Refusal | None, probe: ProbeResult | None) -> ObservedRoute | None:
         """Snapshot of a ModelRoute, or None when there is none."""
         body = self._cache.one("routes", (key.namespace, key.name))
         if body is None:
@@ -74,7 +75,7 @@ class Observer:
             service=self._service(route),
             probe=probe,
             conflict=self._conflict(route, model),
-            name_taken=name_taken,
+            refusal=refusal,
         )
 
     def _serving(self, resource: ModelVersion) -> ServingVersion:

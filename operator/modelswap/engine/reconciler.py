@@ -15,13 +15,13 @@ from modelswap.api.agent import IDENTITY_PATH
 from modelswap.api.v1alpha1.base import Metadata
 from modelswap.api.v1alpha1.model_route import ModelRouteStatus, SwapState
 from modelswap.certificates import KeyPair, issue
-from modelswap.errors import AgentError, ModelswapError, NameTakenError
+from modelswap.errors import AgentError, ChildError, ModelswapError
 from modelswap.kube.api import ApiException, KubeApi, Ref
 from modelswap.kube.cache import Cache
 from modelswap.kube.events import emit
 from modelswap.manifests.agent_files import with_certificate
 from modelswap.manifests.pod import ServingDefaults
-from modelswap.planning.observed import ObservedRoute, ProbeResult
+from modelswap.planning.observed import ObservedRoute, ProbeResult, Refusal
 from modelswap.planning.plan import Action, Apply, Delete, Direct, IssueCertificate, Plan, Probe, SetFinalizer
 from modelswap.planning.routes import plan_route
 from modelswap.planning.versions import plan_version
@@ -34,8 +34,8 @@ from .queue import KeyedQueue
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
-NAME_TAKEN_SECONDS = 30.0
-"""Between looks at a name that another's object has."""
+REFUSED_SECONDS = 30.0
+"""Between tries of a child that was refused."""
 RECONCILE_SECONDS_MAX = 60.0
 """For one look, with all its writes; one that takes longer is given up and tried again."""
 
@@ -61,7 +61,7 @@ class Reconciler:
         self._authority = authority
         self._defaults = defaults
         self._observer = Observer(cache, agents, memory)
-        self._taken: dict[Key, str] = {}
+        self._refusals: dict[Key, Refusal] = {}
         self._probes: dict[Key, ProbeResult] = {}
         self._http: aiohttp.ClientSession | None = None
 
@@ -96,12 +96,12 @@ class Reconciler:
     async def _reconcile(self, key: Key) -> None:
         now = datetime.now(UTC)
         if key.kind == "ModelVersion":
-            version = self._observer.version(key, name_taken=self._taken.get(key, ""))
+            version = self._observer.version(key, refusal=self._refusals.get(key))
             if version is None:
                 return self._forget(key)
             plan = plan_version(version, self._defaults, now)
             return await self._apply(key, version.version.resource.metadata, plan, {}, now)
-        route = self._observer.route(key, name_taken=self._taken.get(key, ""), probe=self._probes.get(key))
+        route = self._observer.route(key, refusal=self._refusals.get(key), probe=self._probes.get(key))
         if route is None:
             return self._forget(key)
         plan = plan_route(route, now)
@@ -110,7 +110,7 @@ class Reconciler:
         return None
 
     def _forget(self, key: Key) -> None:
-        self._taken.pop(key, None)
+        self._refusals.pop(key, None)
         self._probes.pop(key, None)
 
     async def _apply(self, key: Key, about: Metadata, plan: Plan, pods: dict[str, str], now: datetime) -> None:
@@ -131,12 +131,12 @@ class Reconciler:
             )
         try:
             await self._act(key, about, plan.actions, pods, now)
-        except NameTakenError as error:
-            again = NAME_TAKEN_SECONDS if self._taken.get(key) == str(error) else 0.0
-            self._taken[key] = str(error)
-            self._queue.add(key, after=again)
+        except ChildError as error:
+            refusal = Refusal(error.reason, str(error))
+            self._queue.add(key, after=REFUSED_SECONDS if self._refusals.get(key) == refusal else 0.0)
+            self._refusals[key] = refusal
             return
-        self._taken.pop(key, None)
+        self._refusals.pop(key, None)
         if plan.requeue_after is not None:
             # A plan that changed nothing may not ask for the next look at once.
             self._queue.add(key, after=plan.requeue_after if not plan.empty else max(plan.requeue_after, 0.05))
@@ -144,6 +144,8 @@ class Reconciler:
     async def _act(
         self, key: Key, about: Metadata, actions: Iterable[Action], pods: dict[str, str], now: datetime
     ) -> None:
+        actions = tuple(actions)
+        await self._rehearse(actions)
         for kind, group in groupby(actions, type):
             if kind is Direct:
                 # Agents are told side by side: a hold should begin everywhere at once.
@@ -151,6 +153,13 @@ class Reconciler:
                 continue
             for action in group:
                 await self._act_on_cluster(key, about, action, now)
+
+    async def _rehearse(self, actions: Iterable[Action]) -> None:
+        """All new children or none: one that the API server does not take is found out before the first is made."""
+        new = [action for action in actions if isinstance(action, Apply) and not action.exists]
+        if len(new) > 1:
+            for action in new:
+                await self._api.ensure(action.manifest, exists=False, rehearse=True)
 
     async def _direct(self, calls: list[Direct], pods: dict[str, str]) -> None:
         results = await asyncio.gather(
@@ -185,7 +194,7 @@ class Reconciler:
 
     async def _probe(self, key: Key) -> None:
         """Ask the route's address, over a new connection, which version answers."""
-        observed = self._observer.route(key, name_taken="", probe=None)
+        observed = self._observer.route(key, refusal=None, probe=None)
         if observed is None or observed.service is None:
             return
         host = observed.service.cluster_ip

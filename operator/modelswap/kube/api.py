@@ -13,7 +13,7 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from modelswap import metrics
 from modelswap.api.v1alpha1.base import API_VERSION
-from modelswap.errors import NameTakenError
+from modelswap.errors import ChildRefusedError, NameTakenError
 from modelswap.manifests.labels import MANAGER, SELECTOR
 
 Manifest = dict[str, Any]
@@ -33,6 +33,8 @@ PLURALS = {
 }
 API_VERSIONS = {"Deployment": "apps/v1", "ModelRoute": API_VERSION, "ModelVersion": API_VERSION}
 
+REFUSED = (400, 403, 422)
+"""Statuses of what is the manifest's fault, or forbidden: again the same is of no use."""
 CONFLICT = 409
 NOT_FOUND = 404
 
@@ -87,11 +89,12 @@ class KubeApi:
                 return None
             raise
 
-    async def ensure(self, manifest: Manifest, *, exists: bool) -> Manifest:
-        """Bring an object into being, or into shape.
+    async def ensure(self, manifest: Manifest, *, exists: bool, rehearse: bool = False) -> Manifest:
+        """Bring an object into being, or into shape; with `rehearse`, only see whether that can be.
 
         Raises:
             NameTakenError: the name belongs to an object that has another owner.
+            ChildRefusedError: the API server does not take it.
 
         """
         ref = Ref(manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"])
@@ -100,7 +103,12 @@ class KubeApi:
                 f"the {ref.kind} {ref.name} in this namespace exists and is not modelswap's: "
                 "delete it, or choose another name"
             )
-        return await self._apply(ref.path, manifest)
+        try:
+            return await self._apply(ref.path, manifest, rehearse=rehearse)
+        except ApiException as error:
+            if error.status in REFUSED:
+                raise ChildRefusedError(f"Kubernetes refuses the {ref.kind} {ref.name}: {_message(error)}") from error
+            raise
 
     async def apply_status(self, ref: Ref, status: Manifest, *, resource_version: str) -> Manifest:
         """Write a status, unless the object has changed since it was read (then ApiException 409)."""
@@ -159,10 +167,9 @@ class KubeApi:
             if error.status not in (NOT_FOUND, CONFLICT):
                 raise
 
-    async def _apply(self, path: str, body: Manifest, *, manager: str = MANAGER) -> Manifest:
-        return await self._call(
-            "PATCH", f"{path}?fieldManager={manager}&force=true", body, content_type="application/apply-patch+yaml"
-        )
+    async def _apply(self, path: str, body: Manifest, *, manager: str = MANAGER, rehearse: bool = False) -> Manifest:
+        query = f"fieldManager={manager}&force=true" + ("&dryRun=All" if rehearse else "")
+        return await self._call("PATCH", f"{path}?{query}", body, content_type="application/apply-patch+yaml")
 
     async def _call(
         self, verb: str, path: str, body: Mapping[str, Any] | None = None, *, content_type: str = "application/json"
@@ -182,6 +189,14 @@ class KubeApi:
             raise ApiException(status=response.status, reason=response.reason, body=data.decode(errors="replace"))
         result: Manifest = json.loads(data)
         return result
+
+
+def _message(error: ApiException) -> str:
+    """What the API server says in words."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.status} {error.reason}"
 
 
 def _same_owner(found: Manifest, wanted: Manifest) -> bool:

@@ -108,6 +108,14 @@ class ServingVersion:
         return tuple(pod for pod in self.pods if not pod.terminating)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a child could not be made when it was tried last."""
+
+    reason: str
+    message: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObservedVersion:
     """What the planner of a ModelVersion sees."""
@@ -117,8 +125,8 @@ class ObservedVersion:
     """Routes of its model in its namespace."""
     siblings: Versions = NONE
     """All versions of its model in its namespace, itself among them."""
-    name_taken: str = ""
-    """Why a child could not be created: another's object has its name."""
+    refusal: Refusal | None = None
+    """Why a child could not be made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,5 +164,5 @@ class ObservedRoute:
     """The newest probe of the running swap."""
     conflict: str = ""
     """Why this route may not lead anywhere: another, older one leads to the same model."""
-    name_taken: str = ""
-    """Why the Service could not be created: another's has its name."""
+    refusal: Refusal | None = None
+    """Why the Service could not be made."""

@@ -101,8 +101,8 @@ def _history(route: ModelRoute, swap: SwapStatus) -> list[HistoryEntry]:
 
 def _verdicts(observed: ObservedRoute, view: RouteView, swap: SwapStatus, current: str) -> list[Verdict]:
     healthy = _healthy(observed, current)
-    if observed.name_taken:
-        return _stalled("NameTaken", observed.name_taken, healthy)
+    if observed.refusal:
+        return _stalled(observed.refusal.reason, observed.refusal.message, healthy)
     if view.refusal:
         return _stalled(*view.refusal, healthy)
     if swap.state in ACTIVE:

@@ -16,7 +16,7 @@ from .conditions import Verdict, find, progress, settle
 from .counts import count, gpu_memory, memory
 from .failures import failures
 from .needs import LOAD_FAILED, load_failed
-from .observed import ObservedVersion, ServingVersion
+from .observed import ObservedVersion, Refusal, ServingVersion
 from .plan import Action, Event, Plan
 
 COUNT_PERIOD = timedelta(seconds=30)
@@ -30,7 +30,7 @@ _COUNTS = {"requestCount", "errorCount", "inFlight", "lastRequestAt", "servingPo
 _WITH_OTHERS = {"lastHealthCheck"}
 """Worth no write of their own."""
 
-_BAD = {LOAD_FAILED, "Unhealthy", "RuntimeNotFound", "NameTaken"}
+_BAD = {LOAD_FAILED, "Unhealthy", "RuntimeNotFound", "NameTaken", "ChildRefused"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +193,9 @@ def _fetch(version: ServingVersion) -> FetchStatus | None:
 
 def _verdicts(observed: ObservedVersion, assessment: Assessment, outlook: Outlook, problem: str) -> list[Verdict]:
     version = observed.version
-    if observed.name_taken:
-        return _not_ready("NameTaken", observed.name_taken, stalled=True)
+    refusal = observed.refusal if outlook.wanted else None
+    if refusal and not assessment.ready:
+        return _not_ready(refusal.reason, refusal.message, stalled=True)
     if problem:
         return _not_ready(LOAD_FAILED, problem, stalled=True)
     if not outlook.wanted:
@@ -206,10 +207,12 @@ def _verdicts(observed: ObservedVersion, assessment: Assessment, outlook: Outloo
             f"there is no ModelRuntime {name}: create it, or register the version with another spec.runtime.name",
             stalled=True,
         )
-    return _of_loaded(version, assessment, outlook)
+    return _of_loaded(version, assessment, outlook, refusal)
 
 
-def _of_loaded(version: ServingVersion, assessment: Assessment, outlook: Outlook) -> list[Verdict]:
+def _of_loaded(
+    version: ServingVersion, assessment: Assessment, outlook: Outlook, refusal: Refusal | None
+) -> list[Verdict]:
     healthy = assessment.stage is Stage.HEALTHY
     warmed = assessment.stage >= Stage.UNHEALTHY
     reason, cause = _reason(version, assessment), assessment.trouble.reason if assessment.trouble else ""
@@ -225,7 +228,9 @@ def _of_loaded(version: ServingVersion, assessment: Assessment, outlook: Outlook
         Verdict("Loaded", assessment.stage >= Stage.WARMING_UP, cause or reason),
         Verdict("WarmedUp", warmed, cause or reason),
         Verdict("Healthy", healthy, cause or reason, assessment.message),
-        *progress(stalled=None, reconciling=working),
+        *progress(
+            stalled=Verdict("Stalled", True, refusal.reason, refusal.message) if refusal else None, reconciling=working
+        ),
     ]
 
 

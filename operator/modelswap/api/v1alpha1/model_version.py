@@ -32,7 +32,14 @@ VersionString = Annotated[
 ]
 Quantity = Annotated[
     str | int,
-    Field(json_schema_extra={"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}),
+    Field(
+        json_schema_extra={
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            # Kubernetes' own grammar, without a sign.
+            "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?$",
+        }
+    ),
 ]
 
 
@@ -129,6 +136,16 @@ class LoadSpec(Resource):
 
 class ResourceRequirements(Resource):
     """Compute resources of the model server, as in a Pod."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits) || "
+                "!quantity(string(self.requests[name])).isGreaterThan(quantity(string(self.limits[name]))))",
+                "a request is at most the limit of its resource: lower resources.requests, or raise resources.limits",
+            )
+        )
+    )
 
     limits: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
     requests: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
