@@ -144,9 +144,10 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
 
     linted = helm("lint", "--strict", chart)
     assert linted.returncode == 0, linted.stdout
-    rendered = helm("template", "x", chart, f"--namespace={namespace}").stdout
-    done = cluster.kubectl("apply", "--dry-run=server", f"--namespace={namespace}", "-f", "-", stdin=rendered)
-    assert done.returncode == 0, done.stderr
+    for options in ((), ("--set", "settings.artifactCache.path=/var/cache/modelswap")):
+        rendered = helm("template", "x", chart, f"--namespace={namespace}", *options).stdout
+        done = cluster.kubectl("apply", "--dry-run=server", f"--namespace={namespace}", "-f", "-", stdin=rendered)
+        assert done.returncode == 0, done.stderr
     wrong = helm("template", "x", chart, "--set", "settings.wrokers=3")
     assert wrong.returncode != 0
     assert "wrokers" in wrong.stderr

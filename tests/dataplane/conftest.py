@@ -57,6 +57,7 @@ class Model:
         app = web.Application(client_max_size=2**28)
         app.router.add_get("/v2/models/iris/ready", self._ready)
         app.router.add_post("/v2/models/iris/infer", self._infer)
+        app.router.add_get("/v2/models/iris/large", self._large)
         app.router.add_get("/metrics", self._metrics)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self.runner.setup()
@@ -77,6 +78,9 @@ class Model:
         self.served += 1
         await asyncio.sleep(float(request.query.get("seconds", "0")))
         return web.json_response({"version": self.version}, status=self.infer_status or self.status)
+
+    async def _large(self, _: web.Request) -> web.Response:
+        return web.Response(body=bytes(20 * 2**20))
 
     async def _metrics(self, _: web.Request) -> web.Response:
         gpus = 'nv_gpu_memory_used_bytes{gpu="0"} 1e+06\nnv_gpu_memory_used_bytes{gpu="1"} 2e+06\n'

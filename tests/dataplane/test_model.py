@@ -104,3 +104,35 @@ async def test_memory_is_read_from_the_model_server(make_pod: MakePod) -> None:
     report = await pod.until(lambda r: r.memory_bytes is not None)
     assert report.memory_bytes == 123_000_000
     assert report.gpu_memory_bytes == 3_000_000
+
+
+@pytest.mark.requirement("VM-4")
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"path": "//169.254.169.254/latest/meta-data"}, "answered 404"),
+        ({"path": "/@127.0.0.1:1/x", "method": "GET"}, "answered 404"),
+        ({"path": "/v2/models/iris/infer", "headers": {"a b": "x"}}, "answered 400"),
+        ({"path": "/v2/models/iris/infer", "headers": {"X-A": "x\r\nHost: y"}}, "failed: "),
+        ({"path": "/v2/models/iris/large", "method": "GET"}, "more than 16 MiB"),
+    ],
+)
+async def test_a_request_that_cannot_be_sent_is_told_and_goes_to_the_model_alone(
+    request_: dict[str, object], words: str, make_pod: MakePod
+) -> None:
+    pod = await make_pod("1.0.0", warm_up={"requests": [request_]})
+    report = await pod.until(lambda r: words in r.message)
+    assert report.message.startswith("warm-up: ")
+    assert not report.warmed_up
+    # And it is right again once the spec is.
+    pod.warm_up = {"requests": [{"path": "/v2/models/iris/infer", "body": {}}]}
+    pod.configure()
+    await pod.until(lambda r: r.warmed_up and r.healthy is True)
+
+
+@pytest.mark.requirement("VM-4")
+async def test_a_model_server_that_ends_over_its_warm_up_is_not_loaded(make_pod: MakePod) -> None:
+    pod = await make_pod("1.0.0", warm_up={"requests": [{"path": "/nowhere", "body": {}}]})
+    await pod.until(lambda r: r.loaded and "warm-up" in r.message)
+    await pod.model.stop()
+    await pod.until(lambda r: not r.loaded)

@@ -81,4 +81,5 @@ def tenant(demo: Demonstration) -> Iterator[Tenant]:
     made.kubectl("wait", "--for=condition=Complete", "job/publish", "--timeout=120s")
     made.kubectl("rollout", "status", "deployment/flaky", "--timeout=120s")
     yield made
-    made.kubectl("delete", "namespace", made.namespace, "--timeout=120s")
+    # Kubernetes takes a minute to see that a namespace is empty, and nobody waits for it here.
+    made.kubectl("delete", "namespace", made.namespace, "--wait=false")

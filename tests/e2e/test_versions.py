@@ -158,12 +158,11 @@ def test_a_routed_version_is_neither_unloaded_nor_deleted(tenant: Tenant) -> Non
 
 
 @pytest.mark.requirement("VM-5", "VM-8", "VM-6")
-def test_requests_are_counted_for_each_version_over_all_that_may_happen(tenant: Tenant, metrics_api: None) -> None:
+def test_requests_are_counted_for_each_version_over_all_that_may_happen(tenant: Tenant) -> None:
     busy, idle = model_version("count", "1.0.0", replicas=2), model_version("count", "1.1.0")
     tenant.apply(busy, idle)
     for name in ("count-1.0.0", "count-1.1.0"):
         tenant.wait_for_reason(name, "Healthy")
-        tenant.wait_for("memory is measured", partial(_is_measured, tenant, name))
 
     def counted(requests: int, errors: int) -> None:
         def now() -> bool:

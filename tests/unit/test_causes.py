@@ -10,7 +10,7 @@ import pytest
 from modelswap.api.agent import FetchProgress, FetchResult
 from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.engine.pods import pods_refused, serving_pod
-from modelswap.planning.assessment import assess
+from modelswap.planning.assessment import Stage, assess
 from modelswap.planning.causes import causes
 from modelswap.planning.observed import ContainerState, ServingPod
 
@@ -128,3 +128,19 @@ def test_progress_of_the_fetch_is_told_in_tenths() -> None:
     fetching = report("iris-1.0.0", loaded=False, warmed_up=False, healthy=None, fetch=progress)
     waiting = pod("iris-1.0.0.pod0", ready=False, report=fetching, model_server=ContainerState())
     assert assess(serving(model_version("1.0.0"), waiting)).message == "fetching the artifact: 40 % of 100.0 MiB"
+
+
+def test_a_pod_that_is_deleted_may_end_as_it_likes_but_not_be_put_out() -> None:
+    ended = broken(failed_reason="Error", failed_message="exit code 1", terminating=True, failed_at=NOW)
+    assert list(causes(serving(model_version("1.0.0"), ended))) == []
+    out = replace(ended, failed_reason="Evicted", failed_message="low on memory")
+    assert [cause.reason for cause in causes(serving(model_version("1.0.0"), out))] == ["NodePressure"]
+
+
+def test_what_has_been_fetched_is_loading_even_before_its_server_begins() -> None:
+    waiting = broken(
+        fetched=FetchResult(digest="sha256:aa"),
+        fetch=ContainerState(exit_code=0),
+        model_server=ContainerState(waiting_reason="ImagePullBackOff"),
+    )
+    assert assess(serving(model_version("1.0.0"), waiting)).stage is Stage.LOADING

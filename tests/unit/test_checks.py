@@ -37,3 +37,18 @@ def test_a_good_answer_has_no_problem() -> None:
 )
 def test_a_bad_answer_is_told_in_words(changes: dict[str, Any], words: str) -> None:
     assert words in problem(**changes)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "http://127.0.0.1:9/schema.json"},
+        {"$ref": "#/nowhere"},
+        {"$ref": "#"},
+        {"properties": {"x": {"pattern": "("}}},
+        {"type": "nonsense"},
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_a_problem_and_nothing_is_fetched_for_it(schema: dict[str, Any]) -> None:
+    expect = Expectation.model_validate({"jsonSchema": schema})
+    assert problem_of(expect, 200, b'{"x": "y"}').startswith("cannot be checked: spec.sample.expect.jsonSchema")

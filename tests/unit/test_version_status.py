@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelswap.api.agent import FetchProgress
+from modelswap.api.agent import FetchProgress, FetchResult
 from modelswap.api.v1alpha1.model_version import ModelVersion, ModelVersionStatus
 from modelswap.planning.counts import count, memory
 from modelswap.planning.observed import ContainerState, ObservedVersion, ServingPod, ServingVersion
@@ -156,6 +156,23 @@ def test_every_failure_is_counted_once_and_kept_with_its_cause() -> None:
         assert status.load_attempts == attempt
         assert [f.reason for f in status.failures] == ["ModelServerExited"] * attempt
         assert "no module x" in status.failures[0].message
+
+
+@pytest.mark.requirement("MM-2")
+def test_what_pods_go_through_on_their_way_out_is_no_failure() -> None:
+    route = model_route("1.0.0")
+    result = FetchResult(reason="ChecksumMismatch", message="the sha256 is another", permanent=True)
+    state = ContainerState(exit_code=1, exit_reason="Error", ended_at=NOW)
+    broken = pod(POD, ready=False, report=None, fetch=state, fetched=result)
+    version = serving(model_version("1.0.0"), broken)
+    version = written(version, plan_at(version, route))
+    assert version.resource.status.failure_count == 1
+    again = replace(broken, fetch=replace(state, restarts=1, ended_at=NOW + timedelta(seconds=2)))
+    failed = replace(broken, terminating=True, failed_reason="PodFailed", failed_at=NOW + timedelta(seconds=3))
+    for pods in ((again,), (again, failed)):
+        version = replace(version, pods=pods)
+        version = written(version, plan_at(version, route))
+    assert version.resource.status.failure_count == 1
 
 
 def test_a_lasting_failure_is_one_and_only_the_last_ten_are_kept() -> None:

@@ -14,6 +14,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{- define "modelswap.cacheLabels" -}}
+app.kubernetes.io/name: modelswap
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: artifact-cache
+app.kubernetes.io/part-of: modelswap
+{{- end }}
+
 {{- define "modelswap.hookLabels" -}}
 app.kubernetes.io/name: modelswap
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -46,7 +46,7 @@ def main() -> int:
 
 def _demo(images: dict[str, str], report: Path | None) -> int:
     with _step("helm install modelswap"):
-        _install(images)
+        install(images)
     with _step("train iris 1.0.0 and 1.1.0, publish both to the store in the cluster"):
         published = _publish(images)
     with _step("apply the ModelVersions and the ModelRoute, wait until they are ready"):
@@ -81,7 +81,8 @@ def _step(title: str) -> Iterator[None]:
     print(f"  done in {time.monotonic() - began:.1f} s", flush=True)
 
 
-def _install(images: dict[str, str]) -> None:
+def install(images: dict[str, str], *more: str) -> None:
+    """Install the chart with these images, and further options of helm."""
     values: dict[str, str] = {}
     for prefix, image in (("image", images["operator"]), ("agentImage", images["agent"])):
         repository, _, tag = image.rpartition(":")
@@ -92,7 +93,7 @@ def _install(images: dict[str, str]) -> None:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
     helm = (
         *("helm", "upgrade", "--install", "modelswap", chart, "--namespace", SYSTEM, "--create-namespace"),
-        *("--skip-crds", "--wait", "--timeout=2m", *settings),
+        *("--skip-crds", "--wait", "--timeout=2m", *settings, *more),
     )
     try:
         run(*helm)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import jsonschema
 from jsonschema.validators import Draft202012Validator
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from modelswap.api.v1alpha1.inference import Expectation, ExpectedValue
 
@@ -34,9 +37,12 @@ def problem_of(expect: Expectation, status: int, body: bytes) -> str:
 def _schema_problem(schema: dict[str, Any], document: object) -> str:
     try:
         Draft202012Validator.check_schema(schema)
+        # Without a registry of its own the library fetches what a $ref names, from anywhere.
+        first = next(Draft202012Validator(schema, registry=Registry()).iter_errors(document), None)
     except jsonschema.SchemaError as error:
         return f"cannot be checked: spec.sample.expect.jsonSchema is not a JSON Schema: {error.message}"
-    first = next(Draft202012Validator(schema).iter_errors(document), None)
+    except (Unresolvable, RecursionError, re.error) as error:
+        return f"cannot be checked: spec.sample.expect.jsonSchema is not one by itself: {str(error)[:SHOWN]}"
     if first is None:
         return ""
     return f"does not fit spec.sample.expect.jsonSchema at {first.json_path}: {first.message[:SHOWN]}"

@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelswap.api.v1alpha1.model_runtime import MemoryMetrics
 
+from .answers import read_at_most
+
 logger = logging.getLogger(__name__)
 
 PERIOD = 15.0
@@ -43,10 +45,10 @@ class MemoryReader:
             return False
         self._due = time.monotonic() + PERIOD
         try:
-            async with http.get(self._url, timeout=TIMEOUT) as response:
+            async with http.get(self._url, timeout=TIMEOUT, allow_redirects=False) as response:
                 response.raise_for_status()
-                text = (await response.content.read(ANSWER_BYTES_MAX)).decode(errors="replace")
-            reading = parse(text, self._metrics)
+                answer = await read_at_most(response, ANSWER_BYTES_MAX)
+            reading = parse(answer[:ANSWER_BYTES_MAX].decode(errors="replace"), self._metrics)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             logger.info("the model server does not tell its memory: %s", error)
             return False

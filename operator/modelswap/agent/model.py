@@ -13,6 +13,7 @@ from modelswap.api.agent import AgentConfig, FetchProgress
 from modelswap.api.v1alpha1.inference import Expectation, InferenceRequest
 from modelswap.runtimes.protocols import ADAPTERS
 
+from .answers import read_at_most
 from .checks import problem_of
 from .fetching import FetchFollower
 from .memory import MemoryReader, MemoryReading
@@ -31,6 +32,8 @@ FAILURES_UNTIL_LOST = 3
 """Readiness answers that fail in a row before a loaded model counts as gone; a refused connection counts at once."""
 RECOVERY_PERIOD = 5.0
 """Seconds between sample inferences of a model that is not healthy, if its own period is longer."""
+MAX_ANSWER_BYTES = 16 * 2**20
+"""Of a warm-up or sample inference: the agent's memory is not the model's."""
 STUCK_SECONDS = 15.0
 """A model that does not answer for so long has its server restarted."""
 STUCK_SAMPLES = 3
@@ -98,11 +101,12 @@ class ModelWatcher:
 
     async def watch(self) -> None:
         """Watch for ever."""
-        async with aiohttp.ClientSession(base_url=self._base, connector=aiohttp.TCPConnector(force_close=True)) as http:
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
             while True:
                 await self._until_loaded(http)
-                await self._warm_up(http)
-                await self._while_loaded(http)
+                if await self._warm_up(http):
+                    await self._while_loaded(http)
                 self._lost()
 
     async def _until_loaded(self, http: aiohttp.ClientSession) -> None:
@@ -121,7 +125,8 @@ class ModelWatcher:
         if self._fetch.finished and not finished:
             self._began = time.monotonic()
 
-    async def _warm_up(self, http: aiohttp.ClientSession) -> None:
+    async def _warm_up(self, http: aiohttp.ClientSession) -> bool:
+        """Whether it came to an end before the model server did."""
         warm_up = self._config.warm_up
         while warm_up is not None:
             self.warm_up_done = 0
@@ -133,11 +138,14 @@ class ModelWatcher:
             if not problem:
                 break
             self._say(f"warm-up: {problem}")
-            await asyncio.sleep(WATCH_PERIOD)
+            if not await self._stays_open():
+                return False
+            self._reload()
             warm_up = self._config.warm_up
         self.warmed_up = True
         self._sample_due = 0.0
         self._say("")
+        return True
 
     async def _send_warm_up(self, http: aiohttp.ClientSession) -> str:
         assert self._config.warm_up is not None
@@ -201,7 +209,7 @@ class ModelWatcher:
     async def _ready_problem(self, http: aiohttp.ClientSession) -> str | None:
         path = ADAPTERS[self._config.protocol].ready_path(self._config.model)
         try:
-            async with http.get(path, timeout=READY_TIMEOUT) as response:
+            async with http.get(f"{self._base}{path}", timeout=READY_TIMEOUT, allow_redirects=False) as response:
                 return None if response.status == 200 else f"status {response.status}"
         except aiohttp.ClientConnectorError:
             return "refused"
@@ -212,15 +220,20 @@ class ModelWatcher:
         self, http: aiohttp.ClientSession, request: InferenceRequest, expect: Expectation, *, seconds: float | None
     ) -> str:
         timeout = aiohttp.ClientTimeout(total=seconds)
+        # Not joined to the address: a path that begins with two slashes would lead to another one.
+        url = f"{self._base}{request.path}"
         try:
             async with http.request(
-                request.method, request.path, json=request.body, headers=request.headers, timeout=timeout
+                request.method, url, json=request.body, headers=request.headers, timeout=timeout, allow_redirects=False
             ) as response:
-                return problem_of(expect, response.status, await response.read())
+                answer = await read_at_most(response, MAX_ANSWER_BYTES)
         except TimeoutError:
             return f"was not answered within {seconds} s"
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:
             return f"failed: {type(error).__name__}: {error}"
+        if len(answer) > MAX_ANSWER_BYTES:
+            return f"was answered with more than {MAX_ANSWER_BYTES // 2**20} MiB"
+        return problem_of(expect, response.status, answer)
 
     def _reload(self) -> None:
         """Take up a changed configuration; the model, its version and its server stay what they are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .causes import Cause, cause_of, causes
+from .causes import Cause, cause_of, causes, has_failed
 from .observed import ServingPod, ServingVersion
 
 
@@ -97,12 +97,13 @@ def _stage(pod: ServingPod) -> Stage:
     if report is not None and report.loaded:
         return Stage.UNHEALTHY if report.warmed_up and report.healthy is False else Stage.WARMING_UP
     begun = pod.model_server.running or pod.model_server.restarts or pod.model_server.exit_code is not None
-    return Stage.LOADING if begun else Stage.FETCHING
+    fetched = pod.fetched is not None and not pod.fetched.reason
+    return Stage.LOADING if begun or fetched else Stage.FETCHING
 
 
 def _attempts(version: ServingVersion) -> int:
     """The most that one pod has tried, and every pod that was ended for good."""
-    failed = sum(1 for pod in version.pods if pod.failed_reason)
+    failed = sum(1 for pod in version.pods if has_failed(pod))
     return failed + max((1 + p.fetch.restarts + p.model_server.restarts for p in version.live_pods), default=0)
 
 

@@ -15,6 +15,7 @@ SHOWN = 1000
 
 STOPPED = frozenset({0, 137, 143})
 """Exit codes of a process that was ended by SIGTERM or SIGKILL; many servers end well when they are told to."""
+EVICTED = "Evicted"
 KILL_MARGIN = timedelta(seconds=75)
 """A container that its startup probe has failed may take so long to end."""
 
@@ -52,7 +53,7 @@ def causes(version: ServingVersion) -> Iterator[Cause]:
     if version.pods_refused:
         yield _refused(version.pods_refused)
     for pod in version.pods:
-        if pod.failed_reason:
+        if has_failed(pod):
             yield _failed_pod(pod)
         elif not pod.terminating and (cause := cause_of(pod, version.resource)):
             yield cause
@@ -86,8 +87,13 @@ def _refused(message: str) -> Cause:
     return Cause(reason="PodsForbidden", message=f"Kubernetes refuses the pods: {message}")
 
 
+def has_failed(pod: ServingPod) -> bool:
+    """Whether it came to its end against everybody's will: one that is deleted may end badly, too."""
+    return bool(pod.failed_reason) and (not pod.terminating or pod.failed_reason == EVICTED)
+
+
 def _failed_pod(pod: ServingPod) -> Cause:
-    if pod.failed_reason == "Evicted":
+    if pod.failed_reason == EVICTED:
         message = f"the node ran short and put the pod out: {pod.failed_message}"
         return Cause(reason="NodePressure", message=message, pod=pod.name, at=pod.failed_at)
     message = f"the pod failed: {pod.failed_reason}: {pod.failed_message}"
@@ -143,7 +149,7 @@ def ends(version: ServingVersion) -> Iterable[Cause]:
 
 
 def _ends_of(pod: ServingPod, resource: ModelVersion) -> Iterable[Cause | None]:
-    if pod.failed_reason:
+    if has_failed(pod):
         yield _failed_pod(pod)
     if pod.fetched and pod.fetched.reason:
         yield cause_of(pod, resource)

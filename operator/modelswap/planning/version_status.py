@@ -100,7 +100,9 @@ def _status(observed: ObservedVersion, assessment: Assessment, outlook: Outlook,
     reports = [pod.report for pod in version.live_pods if pod.report]
     seconds = max((r.load_seconds or 0 for r in reports if r.loaded), default=None) if newly else None
     problem = failure or ((old.last_error or "") if load_failed(resource) else "")
-    failure_count, kept = failures(version, old, now) if wanted else (old.failure_count, old.failures)
+    # What its pods go through on their way out is no failure of the load.
+    loading = wanted and not load_failed(resource)
+    failure_count, kept = failures(version, old, now) if loading else (old.failure_count, old.failures)
     trouble = assessment.trouble.message if assessment.trouble and wanted else ""
     return ModelVersionStatus(
         observed_generation=resource.metadata.generation,

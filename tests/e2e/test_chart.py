@@ -1,0 +1,92 @@
+"""What a cluster's owner does: settings of the chart, namespaces that go, the chart uninstalled and installed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from demo.__main__ import install
+from demo.kubectl import SYSTEM, run
+
+from .tenant import Tenant, condition_of, model_route, model_version
+
+CACHE = "/var/tmp/modelswap-artifacts"  # noqa: S108 - of the node
+SECONDS = "60s"
+
+
+def _is_kept(tenant: Tenant, name: str) -> bool:
+    """Whether the version has a finalizer."""
+    return "finalizers" in tenant.get("modelversion", name)["metadata"]
+
+
+@pytest.fixture
+def nodes_keep_artifacts(tenant: Tenant, images: dict[str, str]) -> Iterator[None]:
+    install(images, "--set", f"settings.artifactCache.path={CACHE}")
+    system = Tenant(SYSTEM)
+    system.kubectl("rollout", "status", "daemonset/modelswap-artifact-cache", f"--timeout={SECONDS}")
+    yield
+    tenant.kubectl("delete", "modelversions", "--all", f"--timeout={SECONDS}")
+    install(images)
+
+
+@pytest.mark.requirement("OL-7")
+def test_a_node_fetches_an_artifact_once(tenant: Tenant, nodes_keep_artifacts: None) -> None:
+    sha256 = tenant.kubectl(
+        *("exec", "deployment/flaky", "--", "python3", "-c"),
+        "import hashlib, pathlib; print(hashlib.sha256(pathlib.Path('/model/model.joblib').read_bytes()).hexdigest())",
+    ).strip()
+    artifact = {"uri": f"http://flaky.{tenant.namespace}.svc:8000/whole/model.joblib", "sha256": sha256}
+
+    def asked() -> int:
+        script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
+        url = "http://127.0.0.1:8000/count/whole/model.joblib"
+        return int(tenant.kubectl("exec", "deployment/flaky", "--", "python3", "-c", script, url))
+
+    before = asked()
+    for version in ("1.0.0", "1.1.0"):
+        tenant.apply(model_version("cached", version, artifact=artifact))
+        tenant.wait_for_reason(f"cached-{version}", "Healthy")
+        assert tenant.status(f"cached-{version}")["artifactDigest"] == f"sha256:{sha256}"
+    assert asked() == before + 1
+
+
+@pytest.mark.requirement("RG-4")
+def test_a_namespace_with_a_routed_version_goes_at_once(tenant: Tenant) -> None:
+    short = Tenant("modelswap-short")
+    short.kubectl("create", "namespace", short.namespace)
+    secret = tenant.get("secret", "model-store")
+    short.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "model-store"}, "data": secret["data"]})
+    load = {"state": "Auto", "timeoutSeconds": 180}
+    short.apply(model_version("short", "1.0.0", load=load), model_route("short", "1.0.0"))
+    short.wait_for_reason("short-1.0.0", "Healthy")
+    short.wait_for("it is kept", partial(_is_kept, short, "short-1.0.0"))
+    short.kubectl("delete", "namespace", short.namespace, "--timeout=120s")
+
+
+@pytest.mark.requirement("RG-4", "MM-1")
+def test_an_uninstalled_chart_leaves_models_serving_and_is_taken_up_again(
+    tenant: Tenant, images: dict[str, str]
+) -> None:
+    load = {"state": "Auto", "timeoutSeconds": 180}
+    tenant.apply(model_version("stays", "1.0.0", load=load), model_route("stays", "1.0.0"))
+    tenant.apply(model_version("goes", "1.0.0", load=load), model_route("goes", "1.0.0"))
+    for name in ("stays-1.0.0", "goes-1.0.0"):
+        tenant.wait_for_reason(name, "Healthy")
+        tenant.wait_for("it is kept", partial(_is_kept, tenant, name))
+    pods = [pod["metadata"]["uid"] for pod in tenant.pods("stays-1.0.0")]
+    loads = tenant.status("stays-1.0.0")["loadCount"]
+    try:
+        run("helm", "uninstall", "modelswap", "--namespace", SYSTEM, "--wait", "--timeout=2m")
+        assert tenant.ask("stays", "/v2/models/stays/infer")["model_version"] == "1.0.0"
+        assert not _is_kept(tenant, "stays-1.0.0")
+        tenant.kubectl("delete", "modelversion/goes-1.0.0", "modelroute/goes", f"--timeout={SECONDS}")
+    finally:
+        install(images)
+    tenant.wait_for("it is kept", partial(_is_kept, tenant, "stays-1.0.0"))
+    tenant.wait_for_reason("stays-1.0.0", "Healthy")
+    assert [pod["metadata"]["uid"] for pod in tenant.pods("stays-1.0.0")] == pods
+    assert tenant.status("stays-1.0.0")["loadCount"] == loads
+    route = tenant.get("modelroute", "stays")["status"]
+    assert (route["currentVersion"], condition_of(route)["status"]) == ("1.0.0", "True")
+    tenant.kubectl("delete", "modelroutes,modelversions", "--all", f"--timeout={SECONDS}")
