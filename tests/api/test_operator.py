@@ -178,3 +178,16 @@ def test_children_that_are_refused_are_told_and_none_is_made(
     cluster.applied(model_version("1.0.0", namespace, load={"state": "Loaded"}, resources=resources))
     eventually(stalled)
     assert cluster.get("deployment", "iris-1.0.0", namespace)["metadata"]["generation"] == before
+
+
+def test_an_image_volume_brings_the_model(cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]) -> None:
+    artifact = {"uri": "image://registry.example:5000/models/iris:1.0.0"}
+    cluster.applied(runtime(), model_version("1.0.0", namespace, load={"state": "Loaded"}, artifact=artifact))
+    deployment = eventually(lambda: cluster.get("deployment", "iris-1.0.0", namespace))
+    pod = deployment["spec"]["template"]["spec"]
+    volume = next(volume for volume in pod["volumes"] if volume["name"] == "models")
+    assert volume["image"] == {"reference": "registry.example:5000/models/iris:1.0.0", "pullPolicy": "IfNotPresent"}
+    fetch = next(container for container in pod["initContainers"] if container["name"] == "fetch")
+    assert "--verify-only" in fetch["command"]
+    mounts = [mount for c in (fetch, pod["containers"][0]) for mount in c["volumeMounts"] if mount["name"] == "models"]
+    assert all(mount["readOnly"] for mount in mounts)

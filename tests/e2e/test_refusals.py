@@ -108,7 +108,7 @@ def test_an_unknown_runtime_is_told(extra_version: str) -> None:
     assert "there is no ModelRuntime no-such-runtime" in message
 
 
-@pytest.mark.requirement("HS-7")
+@pytest.mark.requirement("HS-7", "VM-1")
 def test_a_route_to_a_version_that_does_not_exist_is_told() -> None:
     route_to("9.9.9")
     message = wait_for_reason("modelroute", "iris", "VersionNotFound")

@@ -157,12 +157,17 @@ def test_a_routed_version_is_neither_unloaded_nor_deleted(tenant: Tenant) -> Non
     tenant.wait_for("nothing is left", lambda: not tenant.left_of(["kept-1.0.0"]))
 
 
-@pytest.mark.requirement("VM-5", "VM-8", "VM-6")
+@pytest.mark.requirement("VM-3", "VM-5", "VM-8")
 def test_requests_are_counted_for_each_version_over_all_that_may_happen(tenant: Tenant) -> None:
     busy, idle = model_version("count", "1.0.0", replicas=2), model_version("count", "1.1.0")
     tenant.apply(busy, idle)
     for name in ("count-1.0.0", "count-1.1.0"):
         tenant.wait_for_reason(name, "Healthy")
+
+    tenant.apply(model_version("count", "1.2.0", load={"state": "Auto"}))
+    tenant.wait_for_reason("count-1.2.0", "Registered")
+    loaded = {found["metadata"]["name"]: found["status"].get("loaded", False) for found in tenant.all("modelversions")}
+    assert loaded == {"count-1.0.0": True, "count-1.1.0": True, "count-1.2.0": False}
 
     def counted(requests: int, errors: int) -> None:
         def now() -> bool:
@@ -278,10 +283,13 @@ def test_a_load_goes_on_when_what_it_needs_is_there(tenant: Tenant, images: dict
     tenant.kubectl("delete", "pv", f"{tenant.namespace}-models", "--timeout=60s")
 
 
-@pytest.mark.requirement("MM-2", "VM-1")
+@pytest.mark.requirement("MM-2", "VM-1", "VM-4")
 def test_a_load_that_was_given_up_is_tried_again_when_asked(tenant: Tenant) -> None:
     tenant.apply(model_version("late", "1.1.0", artifact=artifact("nowhere/")))
     tenant.wait_for_reason("late-1.1.0", "LoadFailed")
+    status = tenant.status("late-1.1.0")
+    assert not status.get("loaded")
+    assert condition_of(status, "WarmedUp")["status"] == "False", "what is not loaded is not warmed up"
     tenant.wait_for("nothing is left", lambda: not tenant.left_of(["late-1.1.0"]))
     count = tenant.status("late-1.1.0")["failureCount"]
     tenant.kubectl("annotate", "modelversion", "late-1.1.0", "modelswap.dev/retry=once-more")

@@ -92,6 +92,8 @@ class ApiServer:
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             f"--token-auth-file={self._folder / 'tokens.csv'}",
             "--authorization-mode=RBAC",
+            # Beta, and not yet on everywhere: artifacts of image:// need it.
+            "--feature-gates=ImageVolume=true",
         )
         self._write_kubeconfig()
         if not wait_for(lambda: self._ready() or self._dead() is not None, READY_SECONDS):

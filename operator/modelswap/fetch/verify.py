@@ -24,7 +24,7 @@ def verify(place: Path, shown: str, sha256: str | None, allowance: Allowance, te
 
     """
     if not place.exists():
-        raise FetchError("NotFound", f"{shown} is not mounted at {place}", permanent=True)
+        raise FetchError("NotFound", f"{shown} is not mounted at {place}{_hint(shown)}", permanent=True)
     files = [place] if place.is_file() else sorted(_files(place, shown))
     sizes = sum(file.stat().st_size for file in files)
     allowance.check(sizes)
@@ -39,6 +39,12 @@ def verify(place: Path, shown: str, sha256: str | None, allowance: Allowance, te
     if sha256:
         check_digest(shown, (digest,), sha256)
     return digest, done
+
+
+def _hint(shown: str) -> str:
+    # An API server without them drops the volume in silence.
+    without = "the cluster has no image volumes (feature gate ImageVolume): register a version with oci:// instead"
+    return f": {without}" if shown.startswith("image://") else ""
 
 
 def _files(root: Path, shown: str) -> Iterator[Path]:

@@ -75,3 +75,13 @@ def test_what_is_no_file_is_refused(mounted: Path) -> None:
 def test_too_many_files_are_refused(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "MAX_ENTRIES", 3)
     assert _verify(mounted).reason == "TooLarge"
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [("pvc://models/iris/", "is not mounted"), ("image://host/models/iris:1", "register a version with oci://")],
+)
+def test_what_is_not_mounted_is_told(uri: str, words: str, tmp_path: Path) -> None:
+    result = fetch(uri, tmp_path / "missing", None, Options(verify_only=True))
+    assert (result.reason, result.permanent) == ("NotFound", True)
+    assert words in result.message

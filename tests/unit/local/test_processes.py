@@ -49,6 +49,24 @@ def test_a_process_whose_pid_file_is_lost_is_found_by_its_command(tmp_path: Path
             child.kill()
 
 
+def test_a_part_whose_command_line_has_changed_is_told_from_one_that_stays() -> None:
+    script = "import time; print('up', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", script, "--port=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        process = Process.of(child.pid)
+        assert process is not None
+        program = Path(f"/proc/{child.pid}/cmdline").read_text().split("\0")[0]
+        try:
+            assert processes.runs(process, [f"/another/folder/{Path(program).name}", *command[1:]])
+            assert not processes.runs(process, [program, *command[1:-1], "--port=2"])
+            assert not processes.runs(process, [program, *command[1:], "--more"])
+        finally:
+            child.kill()
+    assert not processes.runs(process, command)
+
+
 def test_a_part_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
     file, log = PidFile(tmp_path / "part.pid"), tmp_path / "part.log"
     script = (
