@@ -80,6 +80,11 @@ class Tenant:
     def pods(self, version: str) -> list[Object]:
         return self.all("pods", f"modelswap.dev/model-version={version}")
 
+    def sha256_of_the_model(self) -> str:
+        """Of the file that the web server `flaky` has."""
+        script = "import hashlib; print(hashlib.sha256(open('/model/model.joblib', 'rb').read()).hexdigest())"
+        return self.kubectl("exec", "deployment/flaky", "--", "python3", "-c", script).strip()
+
     def left_of(self, versions: Iterable[str]) -> list[str]:
         """What still stands that was made for these versions."""
         kinds = "pods,replicasets,deployments,services,endpointslices,configmaps,secrets,persistentvolumeclaims"

@@ -32,10 +32,7 @@ def nodes_keep_artifacts(tenant: Tenant, images: dict[str, str]) -> Iterator[Non
 
 @pytest.mark.requirement("OL-7")
 def test_a_node_fetches_an_artifact_once(tenant: Tenant, nodes_keep_artifacts: None) -> None:
-    sha256 = tenant.kubectl(
-        *("exec", "deployment/flaky", "--", "python3", "-c"),
-        "import hashlib, pathlib; print(hashlib.sha256(pathlib.Path('/model/model.joblib').read_bytes()).hexdigest())",
-    ).strip()
+    sha256 = tenant.sha256_of_the_model()
     artifact = {"uri": f"http://flaky.{tenant.namespace}.svc:8000/whole/model.joblib", "sha256": sha256}
 
     def asked() -> int:
@@ -43,12 +40,14 @@ def test_a_node_fetches_an_artifact_once(tenant: Tenant, nodes_keep_artifacts: N
         url = "http://127.0.0.1:8000/count/whole/model.joblib"
         return int(tenant.kubectl("exec", "deployment/flaky", "--", "python3", "-c", script, url))
 
-    before = asked()
+    times = []
     for version in ("1.0.0", "1.1.0"):
         tenant.apply(model_version("cached", version, artifact=artifact))
         tenant.wait_for_reason(f"cached-{version}", "Healthy")
         assert tenant.status(f"cached-{version}")["artifactDigest"] == f"sha256:{sha256}"
-    assert asked() == before + 1
+        times.append(asked())
+    # The first one, too, if an earlier run on this node has left it.
+    assert times in ([0, 0], [1, 1])
 
 
 @pytest.mark.requirement("RG-4")

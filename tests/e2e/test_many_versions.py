@@ -29,13 +29,6 @@ def runtime_without_image(tenant: Tenant) -> Iterator[None]:
     run("kubectl", "delete", "modelruntime", RUNTIME)
 
 
-def sha256_of_the_model(tenant: Tenant) -> str:
-    script = (
-        "import hashlib, pathlib; print(hashlib.sha256(pathlib.Path('/model/model.joblib').read_bytes()).hexdigest())"
-    )
-    return tenant.kubectl("exec", "deployment/flaky", "--", "python3", "-c", script).strip()
-
-
 def bad_versions(sha256: str) -> dict[str, tuple[dict[str, Any], str, str]]:
     """Name → version, reason of Ready, words of its message."""
     dead = {"uri": "http://flaky.modelswap-versions.svc:8000/dead/model.joblib", "sha256": sha256}
@@ -76,7 +69,7 @@ def ready_since(tenant: Tenant, name: str) -> datetime:
 
 @pytest.mark.requirement("VM-7", "MM-2", "MM-8", "VM-2")
 def test_twenty_versions_at_once_end_as_they_should(tenant: Tenant, runtime_without_image: None) -> None:
-    sha256 = sha256_of_the_model(tenant)
+    sha256 = tenant.sha256_of_the_model()
     drops = {"uri": "http://flaky.modelswap-versions.svc:8000/drops/model.joblib", "sha256": sha256}
     bad = bad_versions(sha256)
     coming = [*COMING, "drops-1.0.0"]
@@ -119,7 +112,7 @@ def _each_failure_is_kept(tenant: Tenant) -> None:
     reasons = {
         "checksum": ["ChecksumMismatch"],
         "missing": ["NotFound"],
-        "dead": ["ShortRead"] * 2,
+        "dead": ["StoreUnreachable"] * 2,
         "crash": ["ModelServerExited"] * 2,
         "sleep": ["LoadTimeout"] * 2,
         "greed": ["OutOfMemory"] * 2,

@@ -88,6 +88,27 @@ def test_a_version_is_loaded_with_proof_and_tells_all_about_it(tenant: Tenant, m
     assert {"Fetching", "Healthy"} <= reasons
 
 
+@pytest.mark.requirement("VM-3")
+def test_the_status_tells_how_far_a_long_fetch_is(tenant: Tenant) -> None:
+    uri = f"http://flaky.{tenant.namespace}.svc:8000/slow/model.joblib"
+    slow = {"uri": uri, "sha256": tenant.sha256_of_the_model()}
+    tenant.apply(model_version("slow", "1.0.0", artifact=slow))
+    seen: dict[str, Any] = {}
+
+    def halfway() -> bool:
+        seen.update(tenant.status("slow-1.0.0"))
+        return bool(0 < seen.get("fetch", {}).get("bytes", 0) < seen["fetch"].get("totalBytes", 0))
+
+    tenant.wait_for("the fetch is seen on its way", halfway, about="slow-1.0.0")
+    assert condition_of(seen)["reason"] == "Fetching"
+    assert condition_of(seen)["message"].startswith("fetching the artifact: ")
+    tenant.wait_for_reason("slow-1.0.0", "Healthy")
+    status = tenant.status("slow-1.0.0")
+    assert "fetch" not in status
+    assert status["artifactBytes"] == seen["fetch"]["totalBytes"]
+    assert status["lastLoadSeconds"] < 15, "the fetch is no part of it"
+
+
 @pytest.mark.requirement("VM-1")
 def test_loading_what_is_loaded_is_a_no_op(tenant: Tenant) -> None:
     tenant.apply(model_version("twice", "1.0.0"))

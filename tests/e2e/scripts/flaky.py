@@ -1,17 +1,19 @@
 """A web server that drops connections: `flaky.py FILE PORT`.
 
-`/drops/…` gives 4 KiB of the file a connection, but knows ranges; `/dead/…` gives nothing; `/whole/…` gives it all;
-`/count/…` tells how often the file was asked for under that path.
+`/drops/…` gives 4 KiB of the file a connection, but knows ranges; `/dead/…` gives nothing; `/whole/…` gives it all, and
+`/slow/…` takes its time for it; `/count/…` tells how often the file was asked for under that path.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PIECE_BYTES = 4096
+SLOW_BYTES, SLOW_SECONDS = 256, 15
 CONTENT = Path(sys.argv[1]).read_bytes()
 asked: Counter[str] = Counter()
 
@@ -30,6 +32,11 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(200, CONTENT, {})
         elif way == "drops":
             self._drop()
+        elif way == "slow":
+            self._reply(200, b"", {}, len(CONTENT))
+            for place in range(0, len(CONTENT), SLOW_BYTES):
+                self.wfile.write(CONTENT[place : place + SLOW_BYTES])
+                time.sleep(SLOW_SECONDS / (len(CONTENT) / SLOW_BYTES))
 
     def _drop(self) -> None:
         begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
