@@ -111,7 +111,8 @@ class Client:
 
     def _piece(self, response: HTTPResponse) -> bytes:
         try:
-            return response.read(PIECE_BYTES)
+            # What has come: `read` would wait for a whole piece.
+            return response.read1(PIECE_BYTES)
         except (OSError, HTTPException) as error:
             message = f"the connection broke while {self._shown} was read: {error}"
             raise FetchError("ShortRead", message, permanent=False) from error

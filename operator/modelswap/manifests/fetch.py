@@ -23,7 +23,8 @@ def fetch_container(version: ModelVersion, defaults: ServingDefaults) -> Manifes
         "imagePullPolicy": defaults.image_pull_policy,
         "command": ["python3", "-m", "modelswap.fetch", *_arguments(version, defaults)],
         "securityContext": CONTAINER_SECURITY,
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+        # It shares the node for moments only: a higher request would keep pods from being scheduled all the time.
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [
             model_mount(artifact, read_only=_is_mounted(artifact)),
             {"name": "fetch", "mountPath": PROGRESS_FOLDER},

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
-from modelswap.fetch.__main__ import fetch
+from modelswap.fetch.__main__ import Options, fetch
 
 from .conftest import Request, Serve, contents
+from .servers import wait_until
 
 CONTENT = bytes(i % 251 for i in range(700_000))
 HALF = 400_000
@@ -128,6 +130,26 @@ def test_a_refusal_is_taken_at_once(status: int, reason: str, serve: Serve, tmp_
 def test_an_address_that_cannot_be_fetched_is_told(uri: str, tmp_path: Path) -> None:
     result = fetch(uri, tmp_path, None)
     assert (result.reason, result.permanent) == ("InvalidUri", True)
+
+
+def test_what_has_come_of_a_slow_file_is_told_at_once(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelswap.fetch.progress.WRITE_SECONDS", 0.0)
+    file = tmp_path / "progress.json"
+    seen = []
+
+    def answer(request: Request) -> None:
+        request.begin(200, Content_Length=str(len(CONTENT)))
+        request.wfile.write(CONTENT[:1000])
+        wait_until(lambda: json.loads(file.read_text())["bytes"] == 1000)
+        seen.append(json.loads(file.read_text()))
+        request.wfile.write(CONTENT[1000:])
+
+    site = serve(answer)
+    assert fetch(site.url("/m.bin"), tmp_path / "to", None, Options(progress=file)).message == ""
+    assert len(site.seen) == 1
+    assert [(told["bytes"], told["totalBytes"]) for told in seen] == [(1000, len(CONTENT))]
 
 
 def test_an_unknown_certificate_is_refused(serve: Serve, tls: tuple[Path, Path], tmp_path: Path) -> None:
