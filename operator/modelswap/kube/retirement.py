@@ -47,11 +47,15 @@ async def retire(api: KubeApi, namespace: str, deployment: str, namespaces: Iter
         TimeoutError: its pods do not end.
 
     """
-    ref = Ref("Deployment", namespace, deployment)
-    found = await api.get(ref)
-    if found is not None:
-        await api.delete(ref, uid=found["metadata"]["uid"], dependants_first=True)
-    async with asyncio.timeout(GONE_SECONDS):
-        while await api.get(ref) is not None:
-            await asyncio.sleep(LOOK_SECONDS)
+    if deployment:
+        await _end(api, Ref("Deployment", namespace, deployment))
     await release_all(api, namespaces)
+
+
+async def _end(api: KubeApi, operator: Ref) -> None:
+    found = await api.get(operator)
+    if found is not None:
+        await api.delete(operator, uid=found["metadata"]["uid"], dependants_first=True)
+    async with asyncio.timeout(GONE_SECONDS):
+        while await api.get(operator) is not None:
+            await asyncio.sleep(LOOK_SECONDS)
