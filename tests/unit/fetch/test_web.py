@@ -40,7 +40,12 @@ def test_user_and_password_are_for_the_named_server_alone(serve: Serve, tmp_path
     assert "Authorization" not in other.seen[0].headers
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_broke(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(
+    secure: bool, serve: Serve, tls: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
+
     def answer(request: Request) -> None:
         if "Range" not in request.headers:
             request.begin(200, Content_Length=str(len(CONTENT)), ETag='"1"')
@@ -52,10 +57,10 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(serve: Serve, tmp_p
             206, CONTENT[start:], ETag='"1"', Content_Range=f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
         )
 
-    site = serve(answer)
-    result = fetch(site.url("/m.bin"), tmp_path, None)
+    site = serve(answer, tls=tls[0] if secure else None)
+    result = fetch(site.url("/m.bin", host="localhost" if secure else "127.0.0.1"), tmp_path / "to", None)
     assert result.message == ""
-    assert contents(tmp_path) == {"m.bin": CONTENT}
+    assert contents(tmp_path / "to") == {"m.bin": CONTENT}
     assert [request.headers.get("If-Range") for request in site.seen] == [None, '"1"']
 
 
