@@ -38,7 +38,7 @@ from tests.support.schema_strategies import Json, broken, valid
 from .conftest import PROJECT, Cluster, condition, eventually, runtime
 
 SEED = int(os.environ.get("MODELSWAP_FUZZ_SEED", "1"))
-VERSIONS, ROUTES, RUNTIMES = 7000, 2000, 1000
+VERSIONS, ROUTES, RUNTIMES = 5000, 3000, 2000
 CHILDREN_OF_EVERY = 20
 """So many accepted specs: one has its children tried as well."""
 REAL = 150

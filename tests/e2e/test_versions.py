@@ -40,7 +40,8 @@ def _is_measured(tenant: Tenant, name: str) -> bool:
 
 def _without_memory(status: dict[str, Any]) -> dict[str, Any]:
     """What is the same for as long as nobody calls; a process's memory is its own affair."""
-    return {key: value for key, value in status.items() if key not in ("memoryBytes", "countedAt", "lastHealthCheck")}
+    changing = ("memoryBytes", "memorySource", "countedAt", "lastHealthCheck")
+    return {key: value for key, value in status.items() if key not in changing}
 
 
 def when(text: str) -> datetime:
