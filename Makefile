@@ -16,7 +16,7 @@ IN_CLUSTER := $(LOCAL) run --
 CLUSTER := cluster-up
 endif
 
-.PHONY: help demo test bench-registry lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
+.PHONY: help demo test simulate bench-registry lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
 
 help: ## What there is to do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -26,8 +26,11 @@ demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real clu
 	$(IN_CLUSTER) $(abspath $(PYTHON)) -m demo --images "$$images" $(if $(REPORT),--report $(REPORT))
 
 test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)
-	@images=$$($(LOCAL) images) && \
+	@$(LOCAL) test-tools && images=$$($(LOCAL) images) && \
 	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest $(ARGS)
+
+simulate: $(VENV)/ready ## A long run of the simulation (STEPS=1000000)
+	@MODELSWAP_SIMULATION_STEPS=$(or $(STEPS),1000000) $(PYTHON) -m pytest tests/simulation $(ARGS)
 
 bench-registry: $(VENV)/ready ## Queries of the registry beside a plain dict (REPORT=FILE for the figures)
 	@$(PYTHON) -m tests.bench.registry $(if $(REPORT),--report $(REPORT))

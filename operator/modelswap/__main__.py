@@ -11,7 +11,7 @@ from modelswap import __version__, logs, ops
 from modelswap.handlers.operator import Operator
 from modelswap.kube.api import KubeApi, load_config
 from modelswap.kube.api import client as kube_client
-from modelswap.kube.lease import lead
+from modelswap.kube.lease import Lead, lead
 from modelswap.kube.retirement import retire
 from modelswap.settings import Settings
 
@@ -26,7 +26,8 @@ async def run(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     await load_config()
     client = kube_client()
-    operator = Operator(settings, client)
+    held = Lead(settings.lease_seconds)
+    operator = Operator(settings, client, before_write=held.check)
     # A replica that stands by is ready too: it serves nobody, and an update must not wait for it to lead.
     runner = await ops.serve(settings.ops_port, live=operator.problem, ready=lambda: "")
     logger.info("modelswap %s, waiting for the lead as %s", __version__, settings.pod_name)
@@ -34,9 +35,9 @@ async def run(settings: Settings) -> int:
         leading = asyncio.create_task(
             lead(
                 client,
+                held,
                 namespace=settings.namespace,
                 identity=settings.pod_name,
-                lease_seconds=settings.lease_seconds,
                 work=lambda: operator.run(stop),
             )
         )

@@ -4,7 +4,8 @@ ModelswapError
 ├── ChildError           a child cannot be made as it should be
 │   ├── NameTakenError       its name belongs to an object that is not ours
 │   └── ChildRefusedError    the API server does not take it
-└── AgentError           an agent did not answer, or refused
+├── AgentError           an agent did not answer, or refused
+└── LeadLostError        another replica may lead by now
 """
 
 from __future__ import annotations
@@ -34,3 +35,7 @@ class ChildRefusedError(ChildError):
 
 class AgentError(ModelswapError):
     """An agent did not answer in time, or refused what it was told."""
+
+
+class LeadLostError(ModelswapError):
+    """This replica may not write any more."""

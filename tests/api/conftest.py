@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +69,21 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     return str(name)
 
 
-def operator_environment(cluster: Cluster, deployment: str = "") -> dict[str, str]:
-    return os.environ | {
-        "PYTHONPATH": ":".join(sys.path),
-        "KUBECONFIG": str(cluster.server.kubeconfig),
-        "MODELSWAP_AGENT_IMAGE": "agent:1",
-        "MODELSWAP_OPS_PORT": str(free_port()),
-        "MODELSWAP_LOG_FORMAT": "text",
-        "MODELSWAP_LEASE_SECONDS": "4",
-        "MODELSWAP_DEPLOYMENT": deployment,
-    }
+def operator_environment(cluster: Cluster, deployment: str = "", lease_seconds: str = "4") -> dict[str, str]:
+    lease = {"MODELSWAP_LEASE_SECONDS": lease_seconds} if lease_seconds else {}
+    return (
+        os.environ
+        | lease
+        | {
+            "PYTHONPATH": ":".join(sys.path),
+            "KUBECONFIG": str(cluster.server.kubeconfig),
+            "MODELSWAP_AGENT_IMAGE": "agent:1",
+            "MODELSWAP_OPS_PORT": str(free_port()),
+            "MODELSWAP_LOG_FORMAT": "text",
+            "MODELSWAP_POD_NAME": f"operator-{uuid.uuid4().hex[:8]}",
+            "MODELSWAP_DEPLOYMENT": deployment,
+        }
+    )
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +104,8 @@ def start_operator(cluster: Cluster, operator_log_file: Path) -> Iterator[Callab
     cluster.kubectl("create", "namespace", "modelswap-system")
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(deployment: str = "") -> subprocess.Popen[bytes]:
-        env = operator_environment(cluster, deployment)
+    def start(deployment: str = "", lease_seconds: str = "4") -> subprocess.Popen[bytes]:
+        env = operator_environment(cluster, deployment, lease_seconds)
         with operator_log_file.open("ab") as sink:
             process = subprocess.Popen([sys.executable, "-m", "modelswap"], env=env, stdout=sink, stderr=sink)
         started.append(process)

@@ -121,20 +121,6 @@ def test_a_model_has_one_route(cluster: Cluster, namespace: str, operator: subpr
     assert reason(cluster, "modelroute", "iris", namespace) == "Preparing"
 
 
-def test_when_the_leader_is_killed_another_takes_over(
-    cluster: Cluster, namespace: str, start_operator: Start, operator: Any, operators: list[Any]
-) -> None:
-    second = start_operator()
-    operators.append(second)
-    cluster.applied(model_version("1.0.0", namespace))
-    eventually(lambda: reason(cluster, "modelversion", "iris-1.0.0", namespace) == "Registered")
-    operator.kill()
-    operator.wait(timeout=10)
-    cluster.applied(model_version("1.1.0", namespace))
-    eventually(lambda: reason(cluster, "modelversion", "iris-1.1.0", namespace) == "Registered")
-    assert second.poll() is None
-
-
 def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace: str) -> None:
     chart = str(PROJECT / "charts" / "modelswap")
 

@@ -18,8 +18,7 @@ def served(version: str = "1.0.0", **spec: Any) -> World:
 
 
 def ask(world: World, version: str) -> None:
-    world.spec = world.spec | {"version": version}
-    world.generation += 1
+    world.ask(version=version)
 
 
 def look(world: World, times: int = 1) -> Plan:

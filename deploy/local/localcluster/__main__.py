@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "env": "print the variables that kubectl and helm need",
         "shell": "a shell in the cluster's network, with kubectl and helm",
         "tools": "build the programs and print their folder",
+        "test-tools": "build all programs of the tests, while there is a network: the cluster's has no way out",
     }.items():
         commands.add_parser(name, help=text)
     build = commands.add_parser("images", help="build the project's images and bring them to the cluster")
@@ -58,6 +59,11 @@ def _images(layout: Layout, arguments: argparse.Namespace) -> None:
     print(json.dumps(images.ensure(layout, wanted, load=images.load_from_environment())))
 
 
+def _test_tools(layout: Layout, _: argparse.Namespace) -> None:
+    for ensure in (tools.ensure, tools.ensure_store, tools.ensure_registry, tools.ensure_metrics):
+        ensure(layout)
+
+
 def command_of(words: list[str]) -> list[str]:
     """The command after `run`; the dashes before it end our own options, later ones are the command's."""
     return words[1:] if words[:1] == ["--"] else words
@@ -71,6 +77,7 @@ COMMANDS: dict[str, Callable[[Layout, argparse.Namespace], int | None]] = {
     "env": _env,
     "shell": lambda layout, _: cluster.execute(layout, [os.environ.get("SHELL", "/bin/bash")]),
     "tools": lambda layout, _: print(tools.ensure(layout)),
+    "test-tools": _test_tools,
     "images": _images,
     "run": lambda layout, arguments: cluster.execute(layout, command_of(arguments.words)),
 }

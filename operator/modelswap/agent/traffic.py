@@ -161,6 +161,8 @@ class TrafficDirector:
             self.last_request_at = datetime.now(UTC)
         if self._holding() and time.time() * 1000 >= self._state.deadline_ms:
             self._set(deadline_ms=0, hold_outcome=HoldOutcome.EXPIRED)
+        if self.traffic.errors != before.errors:
+            self._revision.bump()  # a route that watches a new version counts them
         if bool(self.in_flight) != was_busy and (self._holding() or self._state.mode is TrafficMode.HAND_OVER):
             self._revision.bump()
 

@@ -118,8 +118,8 @@ class AgentReport(Message):
     """
 
     revision: str
-    """Opaque. Another one whenever anything but a counter has changed, or in-flight requests reached or left zero
-    while holding or handing over."""
+    """Opaque. Another one whenever anything but a counter has changed, or errors were counted (looked at once a second
+    or more often), or in-flight requests reached or left zero while holding or handing over."""
     model_version: str
     mode: TrafficMode = TrafficMode.LOCAL
     peers: tuple[str, ...] = ()

@@ -52,8 +52,10 @@ class Agent:
 class AgentClient:
     """Calls to agents, behind mutual TLS. The operator's own certificate is made anew in time."""
 
-    def __init__(self, authority: KeyPair) -> None:
+    def __init__(self, authority: KeyPair, *, before_write: Callable[[], None]) -> None:
         self._authority = authority
+        self._before_write = before_write
+        """Raises when nothing may be written any more."""
         self._leaf: Leaf | None = None
         self._context: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -73,8 +75,10 @@ class AgentClient:
 
         Raises:
             AgentError: no answer in time, or a refusal.
+            LeadLostError: another replica may lead by now.
 
         """
+        self._before_write()
         body = request.model_dump(by_alias=True, mode="json", exclude_none=True)
         return await self._call("traffic", agent, "PUT", f"{agent.url}/traffic", json=body, timeout=CALL_TIMEOUT)
 

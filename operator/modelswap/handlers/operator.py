@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,9 +44,10 @@ FINALIZER = "modelswap.dev/kopf-unused"
 class Operator:
     """One leader's run, from taking the lead to losing it."""
 
-    def __init__(self, settings: Settings, client: ApiClient) -> None:
+    def __init__(self, settings: Settings, client: ApiClient, *, before_write: Callable[[], None]) -> None:
         self._settings = settings
-        self._api = KubeApi(client)
+        self._before_write = before_write
+        self._api = KubeApi(client, before_write=before_write)
         self._queue: KeyedQueue[Key] = KeyedQueue()
         self._versions = VersionCache()
         self._cache: Cache | None = None
@@ -57,7 +58,7 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> None:
         """Watch and reconcile until told to stop."""
         authority = await ensure_authority(self._api, self._settings.namespace, datetime.now(UTC))
-        self._agents = AgentMonitor(AgentClient(authority), self._heard)
+        self._agents = AgentMonitor(AgentClient(authority, before_write=self._before_write), self._heard)
         registry = build(self._changed, self._versions.saw)
         reconcilers: list[Reconciler] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -77,8 +77,10 @@ async def load_config() -> None:
 class KubeApi:
     """The calls that the operator makes. Every one has a timeout."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, *, before_write: Callable[[], None] = lambda: None) -> None:
         self._client = client
+        self._before_write = before_write
+        """Raises when nothing may be written any more."""
 
     async def get(self, ref: Ref) -> Manifest | None:
         """One object, or None."""
@@ -174,6 +176,8 @@ class KubeApi:
     async def _call(
         self, verb: str, path: str, body: Mapping[str, Any] | None = None, *, content_type: str = "application/json"
     ) -> Manifest:
+        if verb != "GET":
+            self._before_write()
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         response = await self._client.call_api(

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelswap.api.v1alpha1.model_route import ModelRoute, SwapState
+from modelswap.api.v1alpha1.model_route import ModelRoute, RejectedVersion, SwapState
 from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.manifests.labels import RETRY
 
 from .conditions import find
 from .registry import Versions
+from .rejection import in_force
 from .semver_order import VersionRange
 
 ACTIVE = frozenset({SwapState.PREPARING, SwapState.DRAINING, SwapState.SWAPPING, SwapState.VERIFYING})
 """States of a swap that has not ended."""
 
 LOAD_FAILED = "LoadFailed"
+REJECTED = "Rejected"
 
 
 def load_failed(version: ModelVersion) -> bool:
@@ -42,30 +44,59 @@ class Target:
 
 
 def resolve(route: ModelRoute, versions: Versions) -> Target:
-    """The version that a route asks for: the exact one, or the highest within the range that has not failed to load."""
-    spec = route.spec
-    wanted = VersionRange.parse(spec.version)
+    """The version that a route asks for: the exact one, or the highest within the range that has not failed to load.
+
+    A version that the route was led away from for its faults is not taken up again.
+    """
+    wanted = VersionRange.parse(route.spec.version)
+    rejected = in_force(route, versions.get)
     if (exact := wanted.exact) is not None:
-        found = versions.get(exact)
-        if found and not found.metadata.deletion_timestamp:
-            return Target(exact)
-        return Target(
-            reason="VersionNotFound",
-            message=f"there is no ModelVersion {spec.model}-{exact} in this namespace: "
-            f"create it, or set spec.version to one of {_listing(_staying(versions))}",
-        )
+        return _exact(route, versions, exact, rejected.get(exact))
     admitted = [version for version in versions.within(wanted) if not version.metadata.deletion_timestamp]
     for version in admitted:
-        if not load_failed(version):
+        if not load_failed(version) and version.spec.version not in rejected:
             return Target(version.spec.version)
-    if admitted:
+    return _none_within(route, versions, admitted, rejected)
+
+
+def _exact(route: ModelRoute, versions: Versions, exact: str, rejected: RejectedVersion | None) -> Target:
+    found = versions.get(exact)
+    if found is None or found.metadata.deletion_timestamp:
         return Target(
-            reason="NoLoadableVersion",
-            message=f"every version of {spec.model} within {spec.version} has failed to load: {_listing(admitted)}",
+            reason="VersionNotFound",
+            message=f"there is no ModelVersion {route.spec.model}-{exact} in this namespace: "
+            f"create it, or set spec.version to one of {_listing(_staying(versions))}",
         )
+    if rejected is not None:
+        return Target(reason=REJECTED, message=_why_rejected(route, rejected))
+    return Target(exact)
+
+
+def _none_within(
+    route: ModelRoute, versions: Versions, admitted: list[ModelVersion], rejected: dict[str, RejectedVersion]
+) -> Target:
+    spec = route.spec
+    if not admitted:
+        return Target(
+            reason="VersionNotFound",
+            message=f"no version of {spec.model} is within {spec.version}: there are {_listing(_staying(versions))}",
+        )
+    turned = [rejected[version.spec.version] for version in admitted if version.spec.version in rejected]
+    if turned:
+        return Target(reason=REJECTED, message=_why_rejected(route, turned[0]))
     return Target(
-        reason="VersionNotFound",
-        message=f"no version of {spec.model} is within {spec.version}: there are {_listing(_staying(versions))}",
+        reason="NoLoadableVersion",
+        message=f"every version of {spec.model} within {spec.version} has failed to load: {_listing(admitted)}",
+    )
+
+
+def _why_rejected(route: ModelRoute, rejected: RejectedVersion) -> str:
+    name = f"{route.spec.model}-{rejected.version}"
+    serving = route.status.current_version
+    stays = f"{route.spec.model}-{serving} serves. " if serving else ""
+    return (
+        f"{name} was turned away ({rejected.reason}): {rejected.message}. {stays}Set spec.version to another version, "
+        f"or change {name} (its spec, or the annotation {RETRY}), which tries it again"
     )
 
 
@@ -116,10 +147,14 @@ def routed_by(version: ModelVersion, routes: Iterable[ModelRoute]) -> list[str]:
 
 def needed(route: ModelRoute, versions: Versions) -> set[str]:
     """Versions that must stay, or come to be, loaded for a route."""
-    status = route.status
+    status, swap = route.status, route.status.swap
     wants = {status.current_version, resolve(route, versions).version}
-    if status.swap.state in ACTIVE:
-        wants |= {status.swap.from_version, status.swap.to_version}
+    if swap.state in ACTIVE:
+        wants |= {swap.from_version, swap.to_version}
     if not route.metadata.deletion_timestamp:
-        wants |= set(former_versions(route)[: route.spec.rollback.keep_warm])
+        rejected = in_force(route, versions.get)
+        formers = [version for version in former_versions(route) if version not in rejected]
+        wants |= set(formers[: route.spec.rollback.keep_warm])
+        if swap.observe_until is not None:
+            wants.add(swap.from_version)
     return wants - {""}

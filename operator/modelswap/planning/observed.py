@@ -110,7 +110,7 @@ class ServingVersion:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a child could not be made when it was tried last."""
+    """Why something that was asked for is not done: CamelCase reason, and what to change in words."""
 
     reason: str
     message: str
@@ -166,3 +166,8 @@ class ObservedRoute:
     """Why this route may not lead anywhere: another, older one leads to the same model."""
     refusal: Refusal | None = None
     """Why the Service could not be made."""
+
+    def resource_of(self, version: str) -> ModelVersion | None:
+        """The ModelVersion of that number, or None."""
+        found = self.versions.get(version)
+        return found.resource if found else None

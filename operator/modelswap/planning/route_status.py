@@ -8,13 +8,21 @@ from datetime import datetime
 from typing import Any
 
 from modelswap.api.v1alpha1.base import Condition
-from modelswap.api.v1alpha1.model_route import HistoryEntry, ModelRoute, ModelRouteStatus, SwapState, SwapStatus
+from modelswap.api.v1alpha1.model_route import (
+    HistoryEntry,
+    ModelRoute,
+    ModelRouteStatus,
+    SwapState,
+    SwapStatus,
+    SwapTrigger,
+)
 
 from .assessment import assess
 from .conditions import Verdict, find, progress, settle
 from .needs import ACTIVE
 from .observed import ObservedRoute
 from .plan import Action, Event, Plan
+from .rejection import rejections
 from .swap_steps import Step
 
 QUICK_SECONDS = 1.0
@@ -31,6 +39,8 @@ class RouteView:
     """Reason and message of a target that is not taken up."""
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
+    retrying: bool = False
+    """A swap that failed waits to be tried again."""
 
 
 def finish(observed: ObservedRoute, view: RouteView, now: datetime) -> Plan:
@@ -56,7 +66,7 @@ def dump(status: ModelRouteStatus) -> dict[str, Any]:
 
 def _status(observed: ObservedRoute, view: RouteView, now: datetime) -> ModelRouteStatus:
     route, old, step = observed.route, observed.route.status, view.step
-    swap = step.swap if step else old.swap
+    swap = _seen_through(step.swap if step else old.swap, now)
     current = step.current if step and step.current is not None else old.current_version
     generation = route.metadata.generation
     return ModelRouteStatus(
@@ -67,7 +77,14 @@ def _status(observed: ObservedRoute, view: RouteView, now: datetime) -> ModelRou
         pending_requests=_pending(observed) if swap.state in ACTIVE else 0,
         swap=swap,
         history=_history(route, swap),
+        rejected=rejections(observed, swap, current),
     )
+
+
+def _seen_through(swap: SwapStatus, now: datetime) -> SwapStatus:
+    """An observation that is over is no longer told."""
+    over = swap.observe_until is not None and now >= swap.observe_until
+    return swap.model_copy(update={"observe_until": None}) if over else swap
 
 
 def _pending(observed: ObservedRoute) -> int:
@@ -88,6 +105,8 @@ def _history(route: ModelRoute, swap: SwapStatus) -> list[HistoryEntry]:
                 version=swap.to_version,
                 from_version=swap.from_version,
                 kind=swap.kind,
+                trigger=swap.trigger,
+                cause=swap.cause,
                 start_time=swap.start_time,
                 end_time=swap.end_time,
                 result=swap.state,
@@ -112,7 +131,7 @@ def _verdicts(observed: ObservedRoute, view: RouteView, swap: SwapStatus, curren
             healthy,
             *progress(stalled=None, reconciling=Verdict("Reconciling", True, swap.state.value, message)),
         ]
-    if view.requeue_after is not None:
+    if view.retrying:
         reason = "WaitingToRetry"
         return [
             Verdict("Ready", False, reason, swap.message),
@@ -183,6 +202,8 @@ def _swap_event(swap: SwapStatus) -> Event:
             message=f"{what}: {swap.message}, after {seconds:.2f} s; {swap.requests_drained} requests drained, "
             f"{swap.requests_remaining} remaining, {swap.held_requests} held for at most {swap.hold_seconds:.3f} s",
         )
+    if swap.state is SwapState.PREPARING and swap.trigger is not SwapTrigger.SPEC:
+        return Event(reason="AutomaticRollback", message=f"{what}: {swap.cause}", warning=True)
     return Event(
         reason="SwapFailed" if swap.state is SwapState.FAILED else swap.state.value,
         message=f"{what}: {swap.message}",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from modelswap.api.agent import Hold, HoldOutcome, HoldReport, TrafficMode
-from modelswap.api.v1alpha1.model_route import OnDrainTimeout, SwapKind, SwapState, SwapStatus
+from modelswap.api.v1alpha1.model_route import OnDrainTimeout, SwapKind, SwapState, SwapStatus, SwapStrategy
 
 from .assessment import assess
-from .needs import load_failed
-from .observed import ObservedRoute, ServingPod, ServingVersion
+from .candidates import has_well_pod, unfit
+from .counts import count
+from .observed import ObservedRoute, Refusal, ServingPod, ServingVersion
 from .plan import Action, Probe
+from .rejection import errors_of_target
 from .traffic import LOCAL, as_is, direct, follows, hand_over, peers_of, toward
 
 RELEASE_MARGIN_SECONDS = 0.5
@@ -20,7 +22,7 @@ RELEASE_MARGIN_SECONDS = 0.5
 UNREACHABLE_SECONDS = 2.0
 """How long an agent that does not answer keeps a swap waiting; its pod cannot hold, but loses nothing either."""
 BLINK_SECONDS = 0.3
-"""A rollback holds only until every agent has heard of it: this long at the most."""
+"""RouteThenDrain holds only until every agent has heard of it: this long at the most."""
 VERIFY_SECONDS = 30.0
 """How long the route may take to answer with the target."""
 PROBE_SECONDS = 0.25
@@ -45,15 +47,32 @@ class Step:
 def advance(observed: ObservedRoute, now: datetime) -> Step:
     """Take the running swap as far as what is observed allows."""
     swap = observed.route.status.swap
-    if swap.to_version not in observed.versions:
-        return _unproven(observed, "the target has been deleted", now)
+    target = observed.versions.get(swap.to_version)
+    if swap.switch_time is not None:
+        if fault := _fault(observed, target, now):
+            return _go_back(observed, fault, now)
+    elif target is None:
+        return abandon(observed, "TargetDeleted", "the target has been deleted", now)
+    elif refusal := unfit(target):
+        return abandon(observed, refusal.reason, refusal.message, now)
     steps = {
         SwapState.PREPARING: _prepare,
-        SwapState.DRAINING: _drain if swap.kind is SwapKind.SWAP else _drain_after,
+        SwapState.DRAINING: _drain if swap.switch_time is None else _drain_after,
         SwapState.SWAPPING: _switch,
         SwapState.VERIFYING: _verify,
     }
     return steps[swap.state](observed, now)
+
+
+def _fault(observed: ObservedRoute, target: ServingVersion | None, now: datetime) -> Refusal | None:
+    """Why requests that have been switched to the target must go back: it is lost, or answers badly."""
+    if target is None:
+        return Refusal("TargetDeleted", "the target has been deleted")
+    if not assess(target).ready and has_well_pod(observed, observed.route.status.swap.from_version):
+        return unfit(target) or Refusal("TargetUnhealthy", f"{target.name}: {assess(target).message}")
+    if errors := errors_of_target(observed, now):
+        return Refusal(errors.trigger.value, errors.cause)
+    return None
 
 
 def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -> Step:
@@ -70,16 +89,14 @@ def _prepare(observed: ObservedRoute, now: datetime) -> Step:
     swap = observed.route.status.swap
     target = observed.versions[swap.to_version]
     actions = toward(observed.versions, swap.from_version)
-    if load_failed(target.resource):
-        return abandon(observed, "TargetLoadFailed", target.resource.status.last_error or "", now)
     assessment = assess(target)
     if not assessment.serving:
         return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
     if not assessment.directable:
         return Step(swap=_with(observed, message=f"{target.name}: waiting to hear of its agents"), actions=actions)
-    if swap.kind is SwapKind.SWAP and swap.from_version and _sources(observed):
+    if swap.strategy is SwapStrategy.DRAIN_THEN_ROUTE and swap.from_version and _sources(observed):
         return Step(swap=_with(observed, state=SwapState.DRAINING, drain_time=now, message="draining"), again=True)
-    return Step(swap=_with(observed, state=SwapState.SWAPPING, switch_time=now, message="handing over"), again=True)
+    return _to_switch(observed, now, "handing over")
 
 
 def _drain(observed: ObservedRoute, now: datetime) -> Step:
@@ -109,7 +126,17 @@ def _drain(observed: ObservedRoute, now: datetime) -> Step:
 
 
 def _to_switch(observed: ObservedRoute, now: datetime, message: str) -> Step:
-    return Step(swap=_with(observed, state=SwapState.SWAPPING, switch_time=now, message=message), again=True)
+    target = observed.versions[observed.route.status.swap.to_version]
+    counts = count(target, target.resource.status)
+    switched = _with(
+        observed,
+        state=SwapState.SWAPPING,
+        switch_time=now,
+        message=message,
+        target_requests_before=counts.requests,
+        target_errors_before=counts.errors,
+    )
+    return Step(swap=switched, again=True)
 
 
 def _switch(observed: ObservedRoute, now: datetime) -> Step:
@@ -117,7 +144,7 @@ def _switch(observed: ObservedRoute, now: datetime) -> Step:
     swap = observed.route.status.swap
     assert swap.switch_time is not None
     since = (now - swap.switch_time).total_seconds()
-    if swap.kind is SwapKind.ROLLBACK and since < BLINK_SECONDS:
+    if swap.strategy is SwapStrategy.ROUTE_THEN_DRAIN and since < BLINK_SECONDS:
         calls = _blink(observed)
         if calls:
             return Step(swap=_with(observed), actions=calls, requeue_after=BLINK_SECONDS - since)
@@ -133,8 +160,8 @@ def _switch(observed: ObservedRoute, now: datetime) -> Step:
     selected = observed.service is not None and observed.service.selected == target.name
     if not selected:
         return Step(swap=_with(observed), serving=swap.to_version, requeue_after=UNREACHABLE_SECONDS)
-    state = SwapState.DRAINING if swap.kind is SwapKind.ROLLBACK else SwapState.VERIFYING
-    message = "verifying" if state is SwapState.VERIFYING else "draining"
+    drains = swap.strategy is SwapStrategy.ROUTE_THEN_DRAIN
+    state, message = (SwapState.DRAINING, "draining") if drains else (SwapState.VERIFYING, "verifying")
     return Step(
         swap=_with(observed, state=state, message=message),
         serving=swap.to_version,
@@ -144,7 +171,7 @@ def _switch(observed: ObservedRoute, now: datetime) -> Step:
 
 
 def _blink(observed: ObservedRoute) -> tuple[Action, ...]:
-    """A rollback's hold: only as long as it takes until all agents hold, so that none answers after the target has."""
+    """The hold of one who routes first: only until all agents hold, so that none answers after the target has."""
     swap = observed.route.status.swap
     hold = Hold(id=swap.id, seconds=1)
     pods = [pod for pod in _all_pods(observed) if pod.report and not _handed_over(pod, observed)]
@@ -157,7 +184,7 @@ def _handed_over(pod: ServingPod, observed: ObservedRoute) -> bool:
 
 
 def _drain_after(observed: ObservedRoute, now: datetime) -> Step:
-    """After a rollback's switch: let the requests end that the source had begun."""
+    """After the switch: let the requests end that the source had begun."""
     swap = observed.route.status.swap
     in_flight = _in_flight(_source_pods(observed))
     left = _drain_left(observed, now)
@@ -181,7 +208,7 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
     proof = _proof(observed, target)
     if proof:
         if (now - swap.switch_time).total_seconds() > VERIFY_SECONDS + observed.route.spec.swap.drain_timeout_seconds:
-            return _unproven(observed, proof, now)
+            return _go_back(observed, Refusal("VerifyFailed", proof), now)
         return Step(
             swap=_with(observed, message=proof),
             actions=(*keep, *_probe(observed, now)),
@@ -193,7 +220,13 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
     if in_flight and left > 0:
         message = f"{in_flight} requests in flight on the source"
         return Step(swap=_with(observed, message=message), actions=keep, serving=swap.to_version, requeue_after=left)
-    done = _with(observed, state=SwapState.COMPLETED, end_time=now, message=f"{target.name} serves")
+    done = _with(
+        observed,
+        state=SwapState.COMPLETED,
+        end_time=now,
+        observe_until=_observe_until(observed, now),
+        message=f"{target.name} serves",
+    )
     return Step(swap=_counted(done, observed, remaining=in_flight), actions=keep, serving=swap.to_version, again=True)
 
 
@@ -221,12 +254,23 @@ def _proof(observed: ObservedRoute, target: ServingVersion) -> str:
     return ""
 
 
-def _unproven(observed: ObservedRoute, proof: str, now: datetime) -> Step:
-    """The switch did not take: lead back to the source, if there is one."""
+def _observe_until(observed: ObservedRoute, now: datetime) -> datetime | None:
+    """How long to watch the target: there must be something to lead back to, and a wish to."""
+    rollback, swap = observed.route.spec.rollback, observed.route.status.swap
+    if not rollback.automatic or not rollback.observe_seconds or not swap.from_version:
+        return None
+    return now + timedelta(seconds=rollback.observe_seconds) if swap.kind is SwapKind.SWAP else None
+
+
+def _go_back(observed: ObservedRoute, why: Refusal, now: datetime) -> Step:
+    """The switch did not take, or the target proved bad: lead back to the source, if there is one."""
     swap = observed.route.status.swap
-    failed = _with(observed, state=SwapState.FAILED, end_time=now, message=f"VerifyFailed: {proof}")
+    failed = _with(observed, state=SwapState.FAILED, end_time=now, message=f"{why.reason}: {why.message}")
     source = swap.from_version
-    if source not in observed.versions:
+    if not has_well_pod(observed, source) and (
+        source not in observed.versions or has_well_pod(observed, swap.to_version)
+    ):
+        # The other way would be no better.
         return Step(swap=_counted(failed, observed, remaining=0), serving=swap.to_version, again=True)
     return Step(
         swap=_counted(failed, observed, remaining=0),

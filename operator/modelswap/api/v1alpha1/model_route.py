@@ -23,6 +23,9 @@ class SwapStrategy(StrEnum):
     """How a swap to a new version goes."""
 
     DRAIN_THEN_ROUTE = "DrainThenRoute"
+    """New requests wait until the source has answered those it had begun: no old answer after the first new one."""
+    ROUTE_THEN_DRAIN = "RouteThenDrain"
+    """New requests go to the target at once, while the source answers those it had begun."""
 
 
 class OnDrainTimeout(StrEnum):
@@ -46,8 +49,17 @@ class SwapSpec(Resource):
 
 
 class RollbackSpec(Resource):
-    """What is kept at hand for a rollback."""
+    """When the operator rolls back by itself, and what is kept at hand for it."""
 
+    automatic: bool = True
+    """Roll back, without touching the spec, when the version that was swapped to answers badly or loses its health.
+    It is then rejected until it or the route's spec changes."""
+    observe_seconds: Annotated[int, Field(ge=0, le=86400)] = 60
+    """How long after a swap its answers are watched, and the source stays loaded."""
+    max_error_percent: Annotated[int, Field(ge=0, le=100)] = 5
+    """Of the target's answers since the switch, how many may fail with a 5xx status."""
+    min_requests: Annotated[int, Field(ge=1, le=1000000)] = 10
+    """As long as the target has answered fewer, no share of failures tells anything."""
     keep_warm: Annotated[int, Field(ge=0, le=10)] = 1
     """How many former versions stay loaded."""
 
@@ -108,11 +120,26 @@ class SwapState(StrEnum):
     FAILED = "Failed"
 
 
+class SwapTrigger(StrEnum):
+    """What a swap was begun for."""
+
+    SPEC = "Spec"
+    """The route's spec asks for the version."""
+    ERROR_PERCENT = "ErrorPercent"
+    """The source failed more requests than `rollback.maxErrorPercent` allows."""
+    LOST_HEALTH = "LostHealth"
+    """No serving pod of the source was well any more."""
+
+
 class SwapStatus(Resource):
     """The running swap, or the last one."""
 
     id: str = ""
     kind: SwapKind = SwapKind.SWAP
+    trigger: SwapTrigger = SwapTrigger.SPEC
+    cause: Annotated[str, Field(max_length=32768)] = ""
+    """Of an automatic rollback, in words."""
+    strategy: SwapStrategy = SwapStrategy.DRAIN_THEN_ROUTE
     state: SwapState = SwapState.IDLE
     from_version: str = Field(default="", alias="from")
     """Source; empty when nothing was served before."""
@@ -126,6 +153,12 @@ class SwapStatus(Resource):
     switch_time: datetime | None = None
     """When the source's agents were first told to hand over: from here on there is no way back but a rollback."""
     end_time: datetime | None = None
+    observe_until: datetime | None = None
+    """Until then the target's answers are watched; absent when they are not, or no longer."""
+    target_requests_before: int = 0
+    """What the target had answered when requests were switched to it."""
+    target_errors_before: int = 0
+    """Of these, failed."""
     message: Annotated[str, Field(max_length=32768)] = ""
     requests_drained: int = 0
     """Requests in flight on the source when it began to hold, that ended well before the hand-over."""
@@ -146,12 +179,27 @@ class HistoryEntry(Resource):
     version: str
     from_version: str = Field(default="", alias="from")
     kind: SwapKind
+    trigger: SwapTrigger = SwapTrigger.SPEC
+    cause: Annotated[str, Field(max_length=32768)] = ""
+    """Of an automatic rollback, in words."""
     start_time: datetime
     end_time: datetime
     result: SwapState
     message: Annotated[str, Field(max_length=32768)] = ""
     requests_drained: int = 0
     requests_remaining: int = 0
+
+
+class RejectedVersion(Resource):
+    """A version that the operator has led the route away from."""
+
+    version: str
+    reason: str
+    """CamelCase, such as `ErrorPercent`, `LostHealth`, `VerifyFailed`."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    time: datetime
+    key: str
+    """Opaque. Holds until the route's spec, the version, or the version's annotation modelswap.dev/retry changes."""
 
 
 class ModelRouteStatus(Resource):
@@ -166,6 +214,8 @@ class ModelRouteStatus(Resource):
     swap: SwapStatus = Field(default_factory=SwapStatus)
     history: Annotated[list[HistoryEntry], Field(default_factory=list, max_length=100)]
     """Newest first."""
+    rejected: Annotated[list[RejectedVersion], Field(default_factory=list, max_length=100)]
+    """Versions that the route does not lead to, whatever its spec asks for. Newest first."""
 
 
 class ModelRoute(Resource):
