@@ -16,7 +16,7 @@ IN_CLUSTER := $(LOCAL) run --
 CLUSTER := cluster-up
 endif
 
-.PHONY: help demo test simulate bench-registry lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
+.PHONY: help demo test simulate bench-registry bench-loading lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
 
 help: ## What there is to do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -34,6 +34,10 @@ simulate: $(VENV)/ready ## A long run of the simulation (STEPS=1000000)
 
 bench-registry: $(VENV)/ready ## Queries of the registry beside a plain dict (REPORT=FILE for the figures)
 	@$(PYTHON) -m tests.bench.registry $(if $(REPORT),--report $(REPORT))
+
+bench-loading: $(CLUSTER) $(VENV)/ready ## Good versions loaded alone, beside bad ones, beside more good ones (REPORT=FILE)
+	@images=$$($(LOCAL) images) && \
+	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m tests.bench.loading $(if $(REPORT),--report $(REPORT))
 
 lint: $(VENV)/ready ## Style, types, imports, generated files
 	$(VENV)/bin/ruff check $(SOURCES)

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from localcluster.apiserver import free_port
 from modelswap.api.agent import AgentReport, TrafficRequest
 from modelswap.certificates import KeyPair, issue, new_authority
+
+from .model import Model
 
 NOW = datetime.now(UTC)
 SERVER_NAME = "agent.test"
@@ -37,54 +39,6 @@ given = json.loads(sys.argv[1])
 paths = {{key: Path(given.pop(key)) for key in ("config", "tls", "run", "fetch_progress")}}
 sys.exit(asyncio.run({command}(AgentSettings(**paths, **given))))
 """
-
-
-@dataclass
-class Model:
-    """A model server. Requests take as long as they ask for."""
-
-    version: str
-    port: int
-    status: int = 200
-    infer_status: int | None = None
-    """Of inferences, if it is another."""
-    hangs: bool = False
-    """Takes requests and never answers."""
-    served: int = 0
-    runner: web.AppRunner | None = None
-
-    async def start(self) -> None:
-        app = web.Application(client_max_size=2**28)
-        app.router.add_get("/v2/models/iris/ready", self._ready)
-        app.router.add_post("/v2/models/iris/infer", self._infer)
-        app.router.add_get("/v2/models/iris/large", self._large)
-        app.router.add_get("/metrics", self._metrics)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-        await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
-
-    async def stop(self) -> None:
-        if self.runner is not None:
-            await self.runner.cleanup()
-            self.runner = None
-
-    async def _ready(self, _: web.Request) -> web.Response:
-        while self.hangs:
-            await asyncio.sleep(0.1)
-        return web.Response(status=self.status)
-
-    async def _infer(self, request: web.Request) -> web.Response:
-        await request.read()
-        self.served += 1
-        await asyncio.sleep(float(request.query.get("seconds", "0")))
-        return web.json_response({"version": self.version}, status=self.infer_status or self.status)
-
-    async def _large(self, _: web.Request) -> web.Response:
-        return web.Response(body=bytes(20 * 2**20))
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        gpus = 'nv_gpu_memory_used_bytes{gpu="0"} 1e+06\nnv_gpu_memory_used_bytes{gpu="1"} 2e+06\n'
-        return web.Response(text=f"process_resident_memory_bytes 1.23e+08\n{gpus}")
 
 
 @dataclass
@@ -144,6 +98,7 @@ class Pod:
             "model": "iris",
             "version": self.model.version,
             "modelServerPort": self.model.port,
+            "modelServerGrpcPort": self.model.grpc_port,
             "sample": self.sample,
             "warmUp": self.warm_up,
             "memoryMetrics": {"port": self.model.port} if self.memory_metrics else None,
@@ -185,6 +140,12 @@ class Pod:
                 if condition(report):
                     return report
                 after = report.revision
+
+    async def until_held(self, count: int) -> None:
+        """By polling: how many are held is a counter, and no change that a report is sent for."""
+        async with asyncio.timeout(15):
+            while (await self.report()).held != count:
+                await asyncio.sleep(0.05)
 
     async def until_ready(self) -> AgentReport:
         return await self.until(lambda r: r.healthy is True)
@@ -229,6 +190,13 @@ MakePod = Callable[..., Any]
 @pytest.fixture
 async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
     """Makes pods; `await make_pod("1.0.0")`."""
+    async with pods_in(tmp_path) as make:
+        yield make
+
+
+@asynccontextmanager
+async def pods_in(tmp_path: Path) -> AsyncIterator[MakePod]:
+    """Pods with their files in a folder; they end with the context."""
     if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         pytest.fail("haproxy is not installed: `make test` installs it")
     authority = new_authority(NOW)
@@ -238,7 +206,7 @@ async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
     operator = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10))
     pods: list[Pod] = []
 
-    async def make(version: str, *, serve: bool = True, **more: Any) -> Pod:
+    async def make(version: str, *, serve: bool = True, grpc: bool = False, **more: Any) -> Pod:
         folder = tmp_path / f"{version}-{len(pods)}"
         (folder / "run").mkdir(parents=True)
         settings: dict[str, Any] = {"config": str(folder / "agent.json"), "tls": str(folder / "tls")}
@@ -250,7 +218,9 @@ async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
         }
         ports = ("route_port", "direct_port", "handover_port", "ops_port", "control_port")
         settings |= {port: free_port() for port in ports}
-        made = Pod(Model(version, free_port()), folder, authority, settings, operator, **more)
+        made = Pod(
+            Model(version, free_port(), free_port() if grpc else None), folder, authority, settings, operator, **more
+        )
         made.configure()
         made.issue_certificate()
         if serve:
@@ -259,8 +229,10 @@ async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
         pods.append(made)
         return made
 
-    yield make
-    for pod in pods:
-        pod.stop()
-        await pod.model.stop()
-    await operator.close()
+    try:
+        yield make
+    finally:
+        for pod in pods:
+            pod.stop()
+            await pod.model.stop()
+        await operator.close()

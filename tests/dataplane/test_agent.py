@@ -227,7 +227,7 @@ async def test_a_bad_sample_makes_a_pod_unready_until_it_is_good_again(make_pod:
 async def test_a_pod_that_ends_lets_its_requests_end(make_pod: MakePod) -> None:
     pod = await make_pod("1.0.0")
     await pod.until_ready()
-    slow = asyncio.create_task(post(pod.route, seconds=1.5))
+    slow = asyncio.create_task(post(pod.route, seconds=5))
     await pod.until(lambda _: pod.model.served > 0)
     draining = pod.drain()
     report = await pod.until(lambda r: r.terminating)

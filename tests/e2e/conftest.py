@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .tenant import FOLDER, Tenant
+from .tenant import Tenant, prepared
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -72,14 +72,7 @@ def metrics_api(images: dict[str, str]) -> Iterator[None]:
 def tenant(demo: Demonstration) -> Iterator[Tenant]:
     """A namespace with models that go wrong in the demo's store, and a web server that drops connections."""
     assert demo.exit_code == 0, demo.output
-    made = Tenant("modelswap-versions")
-    made.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--timeout=120s")
-    made.kubectl("create", "namespace", made.namespace)
-    scripts = [f"--from-file={path}" for path in sorted((FOLDER / "scripts").glob("*.py"))]
-    made.kubectl("create", "configmap", "test-scripts", *scripts)
-    made.apply_file("models", AGENT_IMAGE=demo.images["agent"])
-    made.kubectl("wait", "--for=condition=Complete", "job/publish", "--timeout=120s")
-    made.kubectl("rollout", "status", "deployment/flaky", "--timeout=120s")
+    made = prepared(demo.images)
     yield made
     # Kubernetes takes a minute to see that a namespace is empty, and nobody waits for it here.
     made.kubectl("delete", "namespace", made.namespace, "--wait=false")

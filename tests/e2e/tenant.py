@@ -94,6 +94,19 @@ class Tenant:
         ]
 
 
+def prepared(images: dict[str, str]) -> Tenant:
+    """A new namespace; beside the demo's store, with models that go wrong in it and a web server that does."""
+    made = Tenant("modelswap-versions")
+    made.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--timeout=120s")
+    made.kubectl("create", "namespace", made.namespace)
+    scripts = [f"--from-file={path}" for path in sorted((FOLDER / "scripts").glob("*.py"))]
+    made.kubectl("create", "configmap", "test-scripts", *scripts)
+    made.apply_file("models", AGENT_IMAGE=images["agent"])
+    made.kubectl("wait", "--for=condition=Complete", "job/publish", "--timeout=120s")
+    made.kubectl("rollout", "status", "deployment/flaky", "--timeout=120s")
+    return made
+
+
 def condition_of(status: Object, type_: str = "Ready") -> Object:
     nothing = {"status": "", "reason": "", "message": ""}
     return next((c for c in status.get("conditions", []) if c["type"] == type_), nothing)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from demo.kubectl import run
 
-from .tenant import Tenant, artifact, condition_of, model_version
+from .tenant import Object, Tenant, artifact, condition_of, model_version
 
 RUNTIME = "no-such-image"
 QUICK = {"state": "Loaded", "timeoutSeconds": 180, "maxAttempts": 2}
@@ -21,12 +21,15 @@ COMING = [f"coming-1.{minor}.0" for minor in range(6)]
 
 @pytest.fixture
 def runtime_without_image(tenant: Tenant) -> Iterator[None]:
-    spec = tenant.get("modelruntime", "mlserver-sklearn")["spec"]
-    spec["modelServer"]["image"] = "localhost/no-such-image:1"
-    body = {"apiVersion": "modelswap.dev/v1alpha1", "kind": "ModelRuntime", "metadata": {"name": RUNTIME}, "spec": spec}
-    tenant.apply(body)
+    tenant.apply(runtime_that_has_no_image(tenant))
     yield
     run("kubectl", "delete", "modelruntime", RUNTIME)
+
+
+def runtime_that_has_no_image(tenant: Tenant) -> Object:
+    spec = tenant.get("modelruntime", "mlserver-sklearn")["spec"]
+    spec["modelServer"]["image"] = "localhost/no-such-image:1"
+    return {"apiVersion": "modelswap.dev/v1alpha1", "kind": "ModelRuntime", "metadata": {"name": RUNTIME}, "spec": spec}
 
 
 def bad_versions(sha256: str) -> dict[str, tuple[dict[str, Any], str, str]]:

@@ -34,6 +34,7 @@ class SimulatedAgent:
     ip: str
     mode: TrafficMode = TrafficMode.LOCAL
     peers: tuple[str, ...] = ()
+    upgraded_seconds: int | None = None
     hold_id: str = ""
     deadline: datetime | None = None
     outcome: HoldOutcome = HoldOutcome.RELEASED
@@ -57,7 +58,7 @@ class SimulatedAgent:
             self.hold_id, self.outcome = request.hold.id, HoldOutcome.HOLDING
             self.deadline = now + timedelta(seconds=request.hold.seconds)
             self.at_start = self.in_flight
-        self.mode, self.peers = request.mode, request.peers
+        self.mode, self.peers, self.upgraded_seconds = request.mode, request.peers, request.upgraded_seconds
         if request.hold is None and self.deadline is not None:
             self.deadline, self.outcome = None, HoldOutcome.RELEASED
 
@@ -75,6 +76,7 @@ class SimulatedAgent:
             self.version,
             mode=self.mode,
             peers=self.peers,
+            upgraded_seconds=self.upgraded_seconds,
             in_flight=self.in_flight,
             healthy=self.healthy,
             message="" if self.healthy else "sample inference answered badly",

@@ -48,7 +48,7 @@ def _demo(images: dict[str, str], report: Path | None) -> int:
     with _step("helm install modelswap"):
         install(images)
     with _step("train iris 1.0.0 and 1.1.0, publish both to the store in the cluster"):
-        published = _publish(images)
+        published = publish(images)
     with _step("apply the ModelVersions and the ModelRoute, wait until they are ready"):
         _apply_models(published, images)
     answers = {version: facts["answer"] for version, facts in published.items()}
@@ -108,7 +108,8 @@ def _operator_log() -> str:
         return str(error)
 
 
-def _publish(images: dict[str, str]) -> dict[str, dict[str, Any]]:
+def publish(images: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Train both versions and bring them to the store in the cluster; what each answers."""
     apply("namespace")
     scripts = [f"--from-file={path}" for path in sorted((FOLDER / "scripts").glob("*.py"))]
     manifest = kubectl("create", "configmap", "demo-scripts", *scripts, "--dry-run=client", "--output=yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,7 +14,6 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -163,6 +163,10 @@ class ApiServer:
         )
 
 
+PORTS = range(20000, 32000)
+"""Below those that the kernel gives to outgoing connections, one of which may take a port before its listener does."""
+
+
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
     return free_ports(1)[0]
@@ -170,11 +174,17 @@ def free_port() -> int:
 
 def free_ports(count: int) -> list[int]:
     """Different ports of the loopback interface that nobody listens on."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 def _die_with_parent() -> None:

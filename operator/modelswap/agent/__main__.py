@@ -28,7 +28,11 @@ async def run(settings: AgentSettings) -> int:
     config = AgentConfig.model_validate_json(settings.config.read_bytes())
     revision = Revision()
     traffic = TrafficDirector(
-        settings, revision, model_version=config.model_version, model_port=config.model_server_port
+        settings,
+        revision,
+        model_version=config.model_version,
+        model_port=config.model_server_port,
+        grpc_port=config.model_server_grpc_port,
     )
     model = ModelWatcher(settings, config, revision)
     control = Control(settings, config, traffic, model, revision)

@@ -27,8 +27,9 @@ LONGEST_POLL = 60.0
 TERMINATION_NOTICE_SECONDS = 3.0
 """How long after the model server the agent may be told that the pod ends."""
 DRAIN_SECONDS_MAX = 50.0
-IDLE_CONNECTION_SECONDS = 10.0
-"""How long an ending pod waits for idle client connections."""
+CONNECTION_SECONDS = 10.0
+"""How long an ending pod waits for clients to leave with an answer. Then it takes no new connections, and tells those
+that stay (idle ones, and HTTP/2, whose answers end no connection) to go."""
 DRAIN_WAITERS = 8
 TLS_CHECK_SECONDS = 5.0
 
@@ -117,8 +118,10 @@ class Control:
             model_version=self._config.model_version,
             mode=traffic.state.mode,
             peers=traffic.state.peers,
+            upgraded_seconds=traffic.state.upgraded_seconds,
             hold=traffic.hold_report(),
             in_flight=traffic.in_flight,
+            upgraded=traffic.traffic.upgraded,
             direct_in_flight=traffic.traffic.direct_in_flight,
             held=traffic.held.held,
             route_connections=traffic.traffic.route_connections,
@@ -187,8 +190,10 @@ class Control:
         began = time.monotonic()
         while (waited := time.monotonic() - began) < DRAIN_SECONDS_MAX:
             await self._traffic.refresh()
-            idle = self._traffic.traffic.route_connections == 0 or waited > IDLE_CONNECTION_SECONDS
-            if waited >= self._settings.settle_seconds and self._traffic.drained and idle:
+            if waited > CONNECTION_SECONDS:
+                await self._traffic.shut()
+            left = self._traffic.traffic.route_connections == 0 or waited > CONNECTION_SECONDS
+            if waited >= self._settings.settle_seconds and self._traffic.drained and left:
                 break
             await asyncio.sleep(0.1)
         self._drained.set()

@@ -12,6 +12,10 @@ COMMAND_SECONDS = 2.0
 START_SECONDS = 10.0
 
 
+MODEL_BACKENDS = ("local", "local-grpc", "direct", "direct-grpc", "upgraded")
+"""Those whose requests this pod's model answers."""
+
+
 class HaproxyError(Exception):
     """HAProxy did not start, did not answer, or refused a command."""
 
@@ -23,6 +27,7 @@ class Traffic:
     in_flight: int = 0
     direct_in_flight: int = 0
     handing_over: int = 0
+    upgraded: int = 0
     route_connections: int = 0
     requests: int = 0
     errors: int = 0
@@ -36,6 +41,8 @@ class Held:
     held: int = 0
     total: int = 0
     longest_seconds: float = 0.0
+    grpc_errors: int = 0
+    """gRPC answers of the model that tell of a fault of its own, in all."""
 
 
 class Haproxy:
@@ -115,23 +122,23 @@ class Haproxy:
         rows = csv.DictReader((await self.command("show stat -1 3 -1")).lstrip("# ").splitlines())
         found = {(row["pxname"], row["svname"]): row for row in rows}
 
-        def count(proxy: str, side: str, *columns: str) -> int:
-            row = found.get((proxy, side), {})
-            return sum(int(row.get(column) or 0) for column in columns)
+        def count(column: str, *proxies: str, side: str = "BACKEND") -> int:
+            return sum(int(found.get((proxy, side), {}).get(column) or 0) for proxy in proxies)
 
         return Traffic(
-            in_flight=count("local", "BACKEND", "scur"),
-            direct_in_flight=count("direct", "BACKEND", "scur"),
-            handing_over=count("next", "BACKEND", "scur"),
-            route_connections=count("route", "FRONTEND", "scur"),
-            requests=count("local", "BACKEND", "req_tot") + count("direct", "BACKEND", "req_tot"),
-            errors=count("local", "BACKEND", "hrsp_5xx") + count("direct", "BACKEND", "hrsp_5xx"),
+            in_flight=count("scur", "local", "local-grpc"),
+            direct_in_flight=count("scur", "direct", "direct-grpc"),
+            handing_over=count("scur", "next", "next-grpc"),
+            upgraded=count("scur", "upgraded"),
+            route_connections=count("scur", "route", side="FRONTEND"),
+            requests=count("req_tot", *MODEL_BACKENDS),
+            errors=count("hrsp_5xx", *MODEL_BACKENDS),
         )
 
     async def held(self) -> Held:
         """Counts of the newest hold."""
-        name, held, total, longest = (await self.command("show modelswap")).split()
-        return Held("" if name == "-" else name, int(held), int(total), int(longest) / 1000)
+        name, held, total, longest, grpc_errors = (await self.command("show modelswap")).split()
+        return Held("" if name == "-" else name, int(held), int(total), int(longest) / 1000, int(grpc_errors))
 
 
 def _is_noise(answer: str) -> bool:

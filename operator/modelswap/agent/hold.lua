@@ -5,7 +5,11 @@ local MAX_HELD = 512
 local POLL_MS = 2
 
 local state = Map.new(MAP, Map._str)
-local id, held, total, longest_ms = "", 0, 0, 0
+local STALE_MS = 1000
+local id, total, longest_ms = "", 0, 0
+-- When each request that waits was last seen to wait. HAProxy ends the wait of one who hangs up without a word to us.
+local waiting, last = {}, 0
+local grpc_errors = 0
 
 local function deadline() return tonumber(state:lookup("hold") or "0") or 0 end
 
@@ -14,24 +18,37 @@ local function now_ms()
   return now.sec * 1000 + math.floor(now.usec / 1000)
 end
 
+local function held()
+  local count, now = 0, now_ms()
+  for key, seen in pairs(waiting) do
+    if now - seen > STALE_MS then waiting[key] = nil else count = count + 1 end
+  end
+  return count
+end
+
 core.register_action("hold", {"http-req"}, function(txn)
   local current = state:lookup("id") or ""
   if current ~= id then id, total, longest_ms = current, 0, 0 end
-  if held >= MAX_HELD then
-    txn:set_var("txn.shed", "1")
+  if held() >= MAX_HELD then
+    txn:set_var("txn.hold", "shed")
     return
   end
-  held, total = held + 1, total + 1
-  local began = now_ms()
+  last, total = last + 1, total + 1
+  local key, began = last, now_ms()
   while true do
-    local limit = deadline()
-    if limit == 0 or now_ms() > limit then break end
+    local limit, now = deadline(), now_ms()
+    if limit == 0 or now > limit then break end
+    waiting[key] = now
     core.msleep(POLL_MS)
   end
-  held = held - 1
+  waiting[key] = nil
+  txn:set_var("txn.hold", "released")
   if current == id then longest_ms = math.max(longest_ms, now_ms() - began) end
 end)
 
-core.register_cli({"show", "modelswap"}, "show modelswap: what the hold has done", function(applet)
-  applet:send(string.format("%s %d %d %d\n", id == "" and "-" or id, held, total, longest_ms))
+-- gRPC tells of an error in its own words: to HTTP, every answer is a 200.
+core.register_action("grpc_error", {"http-res"}, function() grpc_errors = grpc_errors + 1 end)
+
+core.register_cli({"show", "modelswap"}, "show modelswap: what the hold has done, and gRPC errors", function(applet)
+  applet:send(string.format("%s %d %d %d %d\n", id == "" and "-" or id, held(), total, longest_ms, grpc_errors))
 end)

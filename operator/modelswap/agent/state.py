@@ -17,6 +17,9 @@ class TrafficState(BaseModel):
 
     mode: TrafficMode = TrafficMode.LOCAL
     peers: tuple[str, ...] = ()
+    upgraded_seconds: int | None = None
+    upgraded_until_ms: int = 0
+    """When upgraded connections are closed, since the epoch; 0 when they may stay."""
     closing: bool = False
     """The pod ends: answers close their connections."""
     hold_id: str = ""

@@ -26,17 +26,21 @@ IDLE_TICK = 1.0
 class TrafficDirector:
     """The data plane of one pod."""
 
-    def __init__(self, settings: AgentSettings, revision: Revision, *, model_version: str, model_port: int) -> None:
+    def __init__(
+        self, settings: AgentSettings, revision: Revision, *, model_version: str, model_port: int, grpc_port: int | None
+    ) -> None:
         self._settings = settings
         self._revision = revision
         self._model_version = model_version
         self._model_port = model_port
+        self._grpc_port = grpc_port
         self._file = settings.run / "state.json"
         saved = states.load(self._file)
         self._state = saved.traffic.model_copy(update={"closing": False})
         self._before = saved.counters
         self._haproxy = Haproxy(settings.admin_socket)
         self._lock = asyncio.Lock()
+        self._shut = False
         self._wake = asyncio.Event()
         self.traffic = Traffic()
         self.held = Held()
@@ -51,7 +55,8 @@ class TrafficDirector:
     def counters(self) -> Counters:
         """Requests since the pod began."""
         return Counters(
-            requests=self._before.requests + self.traffic.requests, errors=self._before.errors + self.traffic.errors
+            requests=self._before.requests + self.traffic.requests,
+            errors=self._before.errors + self.traffic.errors + self.held.grpc_errors,
         )
 
     @property
@@ -77,7 +82,13 @@ class TrafficDirector:
         self._settings.state_map.write_text(state_map(self._state))
         config = run / "haproxy.cfg"
         config.write_text(
-            render(self._settings, self._state, model_version=self._model_version, model_port=self._model_port)
+            render(
+                self._settings,
+                self._state,
+                model_version=self._model_version,
+                model_port=self._model_port,
+                grpc_port=self._grpc_port,
+            )
         )
         await self._haproxy.start(config)
 
@@ -106,6 +117,7 @@ class TrafficDirector:
                 await self._hold(request.hold.id, request.hold.seconds)
             if (request.mode, request.peers) != (self._state.mode, self._state.peers):
                 await self._switch(request.mode, request.peers)
+            self._limit_upgraded(request)
             if request.hold is None and self._state.hold_outcome is HoldOutcome.HOLDING:
                 await self._release()
             await self.refresh()
@@ -116,6 +128,12 @@ class TrafficDirector:
             self._set(closing=True)
             await self._haproxy.change(self._map("mode", self._state.haproxy_mode))
 
+    async def shut(self) -> None:
+        """Take no new connections of the route; clients of open HTTP/2 connections are told to leave (GOAWAY)."""
+        if not self._shut:
+            self._shut = True
+            await self._haproxy.command("shutdown frontend route")
+
     async def _hold(self, hold_id: str, seconds: float) -> None:
         deadline = int((time.time() + seconds) * 1000)
         await self._haproxy.change(self._map("id", hold_id), self._map("hold", str(deadline)))
@@ -123,15 +141,25 @@ class TrafficDirector:
         await self.refresh()
         self._set(in_flight_at_start=self.in_flight)
 
+    def _limit_upgraded(self, request: TrafficRequest) -> None:
+        seconds = request.upgraded_seconds if request.mode is TrafficMode.HAND_OVER else None
+        if seconds != self._state.upgraded_seconds:
+            until = 0 if seconds is None else int((time.time() + seconds) * 1000)
+            self._set(upgraded_seconds=seconds, upgraded_until_ms=until)
+
     async def _switch(self, mode: TrafficMode, peers: tuple[str, ...]) -> None:
         before = self._state.peers
         if peers:
-            await self._haproxy.change(*_join(peers))
+            await self._haproxy.change(*_join(peers, self._pools))
         self._set(mode=mode, peers=peers)
         await self._haproxy.change(self._map("mode", self._state.haproxy_mode))
         # Peers leave after the mode has: until then requests still go to them.
-        if leaving := _leave(len(peers), len(before)):
+        if leaving := _leave(len(peers), len(before), self._pools):
             await self._haproxy.change(*leaving)
+
+    @property
+    def _pools(self) -> tuple[str, ...]:
+        return ("next", "next-grpc") if self._grpc_port else ("next",)
 
     async def _release(self) -> None:
         await self._haproxy.change(self._map("hold", "0"))
@@ -156,13 +184,16 @@ class TrafficDirector:
     async def refresh(self) -> None:
         """Read HAProxy's counters now."""
         before, was_busy = self.traffic, bool(self.in_flight)
+        errors = (self.traffic.errors, self.held.grpc_errors)
         self.traffic, self.held = await self._haproxy.traffic(), await self._haproxy.held()
         if self.traffic.requests != before.requests:
             self.last_request_at = datetime.now(UTC)
         if self._holding() and time.time() * 1000 >= self._state.deadline_ms:
             self._set(deadline_ms=0, hold_outcome=HoldOutcome.EXPIRED)
-        if self.traffic.errors != before.errors:
+        if (self.traffic.errors, self.held.grpc_errors) != errors:
             self._revision.bump()  # a route that watches a new version counts them
+        if self.traffic.upgraded and 0 < self._state.upgraded_until_ms <= time.time() * 1000:
+            await self._haproxy.change("shutdown sessions server upgraded/model")
         if bool(self.in_flight) != was_busy and (self._holding() or self._state.mode is TrafficMode.HAND_OVER):
             self._revision.bump()
 
@@ -204,16 +235,17 @@ class TrafficDirector:
         )
 
 
-def _join(peers: tuple[str, ...]) -> list[str]:
+def _join(peers: tuple[str, ...], pools: tuple[str, ...]) -> list[str]:
     """Commands that let peers take requests."""
     commands = []
     for index, peer in enumerate(peers):
         address, _, port = peer.rpartition(":")
-        server = f"set server next/s{index}"
-        commands += [f"{server} addr {address} port {port}", f"{server} state ready"]
+        for pool in pools:
+            server = f"set server {pool}/s{index}"
+            commands += [f"{server} addr {address} port {port}", f"{server} state ready"]
     return commands
 
 
-def _leave(first: int, end: int) -> list[str]:
+def _leave(first: int, end: int, pools: tuple[str, ...]) -> list[str]:
     """Commands that let the peers of these slots take no more requests."""
-    return [f"set server next/s{index} state maint" for index in range(first, end)]
+    return [f"set server {pool}/s{index} state maint" for index in range(first, end) for pool in pools]

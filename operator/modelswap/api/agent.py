@@ -57,6 +57,8 @@ class AgentConfig(Message):
     protocol: Protocol = Protocol.OPEN_INFERENCE_V2
     model_server_port: int
     """Port of the model server on the pod's loopback interface."""
+    model_server_grpc_port: int | None = None
+    """Where it takes gRPC, if it does."""
     memory_metrics: MemoryMetrics | None = None
     warm_up: WarmUpSpec | None = None
     sample: SampleSpec | None = None
@@ -86,6 +88,8 @@ class TrafficRequest(Message):
     mode: TrafficMode = TrafficMode.LOCAL
     peers: tuple[str, ...] = Field(default=(), max_length=MAX_PEERS)
     """Pod addresses (`IP:port`) to hand over to, sorted."""
+    upgraded_seconds: int | None = None
+    """While handing over: how long upgraded connections (WebSocket) that are open here may stay; None for ever."""
     hold: Hold | None = None
 
 
@@ -123,9 +127,12 @@ class AgentReport(Message):
     model_version: str
     mode: TrafficMode = TrafficMode.LOCAL
     peers: tuple[str, ...] = ()
+    upgraded_seconds: int | None = None
     hold: HoldReport | None = None
     in_flight: int = 0
     """Requests of the route (its port and those handed over by others) that this pod's model is answering."""
+    upgraded: int = 0
+    """Upgraded connections (WebSocket) of the route that are open: they cannot be held and are not in flight."""
     direct_in_flight: int = 0
     """Requests of the direct port that this pod's model is answering."""
     held: int = 0

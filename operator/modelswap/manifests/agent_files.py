@@ -21,6 +21,7 @@ def agent_config(version: ModelVersion, runtime: ModelRuntime) -> Manifest:
         version=spec.version,
         protocol=runtime.spec.protocol,
         model_server_port=runtime.spec.port,
+        model_server_grpc_port=runtime.spec.grpc_port,
         memory_metrics=runtime.spec.memory_metrics,
         warm_up=spec.warm_up,
         sample=spec.sample,

@@ -128,6 +128,7 @@ def _model_server(version: ModelVersion, runtime: ModelRuntime) -> Manifest:
             {"name": "MODEL_VERSION", "value": spec.version},
             {"name": "MODEL_PATH", "value": MODEL_PATH},
             {"name": "MODEL_SERVER_PORT", "value": str(runtime.spec.port)},
+            *_grpc_port(runtime),
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the one writable folder in the container
             *({"name": variable.name, "value": variable.value} for variable in server.env),
         ],
@@ -158,3 +159,8 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
         "timeoutSeconds": 2,
         "failureThreshold": failures,
     }
+
+
+def _grpc_port(runtime: ModelRuntime) -> list[dict[str, str]]:
+    port = runtime.spec.grpc_port
+    return [{"name": "MODEL_SERVER_GRPC_PORT", "value": str(port)}] if port else []

@@ -88,7 +88,7 @@ def _settled(observed: ObservedRoute, target: Target, now: datetime) -> Plan:
     current = route.status.current_version
     actions: tuple[Action, ...] = ()
     if current:
-        actions = (*_service(observed, current), *toward(observed.versions, current))
+        actions = (*_service(observed, current), *toward(observed, current))
     begin, wait = _next_swap(observed, target, now)
     if begin is not None:
         step = Step(swap=begin, again=True)

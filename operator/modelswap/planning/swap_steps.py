@@ -80,7 +80,7 @@ def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -
     source = observed.route.status.swap.from_version
     return Step(
         swap=_with(observed, state=SwapState.FAILED, end_time=now, message=f"{reason}: {message}"),
-        actions=toward(observed.versions, source),
+        actions=toward(observed, source),
         again=True,
     )
 
@@ -88,7 +88,7 @@ def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -
 def _prepare(observed: ObservedRoute, now: datetime) -> Step:
     swap = observed.route.status.swap
     target = observed.versions[swap.to_version]
-    actions = toward(observed.versions, swap.from_version)
+    actions = toward(observed, swap.from_version)
     assessment = assess(target)
     if not assessment.serving:
         return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
@@ -153,7 +153,7 @@ def _switch(observed: ObservedRoute, now: datetime) -> Step:
     if first:
         return Step(swap=_with(observed), actions=first, requeue_after=UNREACHABLE_SECONDS)
     peers = peers_of(pod for pod in target.live_pods if pod.ready)
-    rest = direct(_source_pods(observed), hand_over(peers), "HandOver") if peers else ()
+    rest = direct(_source_pods(observed), hand_over(peers, observed.route), "HandOver") if peers else ()
     waiting = rest or _deaf(observed, since)
     if waiting:
         return Step(swap=_with(observed), actions=rest, requeue_after=UNREACHABLE_SECONDS)
@@ -180,7 +180,7 @@ def _blink(observed: ObservedRoute) -> tuple[Action, ...]:
 
 def _handed_over(pod: ServingPod, observed: ObservedRoute) -> bool:
     target = observed.versions[observed.route.status.swap.to_version]
-    return follows(pod, hand_over(peers_of(p for p in target.live_pods if p.ready)))
+    return follows(pod, hand_over(peers_of(p for p in target.live_pods if p.ready), observed.route))
 
 
 def _drain_after(observed: ObservedRoute, now: datetime) -> Step:
@@ -274,7 +274,7 @@ def _go_back(observed: ObservedRoute, why: Refusal, now: datetime) -> Step:
         return Step(swap=_counted(failed, observed, remaining=0), serving=swap.to_version, again=True)
     return Step(
         swap=_counted(failed, observed, remaining=0),
-        actions=toward(observed.versions, source),
+        actions=toward(observed, source),
         serving=source,
         current=source,
         again=True,
@@ -282,7 +282,7 @@ def _go_back(observed: ObservedRoute, why: Refusal, now: datetime) -> Step:
 
 
 def _keep_switched(observed: ObservedRoute) -> tuple[Action, ...]:
-    return toward(observed.versions, observed.route.status.swap.to_version)
+    return toward(observed, observed.route.status.swap.to_version)
 
 
 def _drain_left(observed: ObservedRoute, now: datetime) -> float:

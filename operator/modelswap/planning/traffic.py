@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from modelswap.api.agent import HANDOVER_PORT, MAX_PEERS, Hold, HoldOutcome, TrafficMode, TrafficRequest
+from modelswap.api.v1alpha1.model_route import ModelRoute
 
-from .observed import ServingPod, ServingVersion
+from .observed import ObservedRoute, ServingPod
 from .plan import Direct
 
 
@@ -19,15 +20,17 @@ def as_is(pod: ServingPod, hold: Hold | None) -> TrafficRequest:
     """An agent's present mode, with a hold on top."""
     if pod.report is None:
         return TrafficRequest(hold=hold)
-    return TrafficRequest(mode=pod.report.mode, peers=pod.report.peers, hold=hold)
+    report = pod.report
+    return TrafficRequest(mode=report.mode, peers=report.peers, upgraded_seconds=report.upgraded_seconds, hold=hold)
 
 
 LOCAL = TrafficRequest()
 
 
-def hand_over(peers: tuple[str, ...]) -> TrafficRequest:
+def hand_over(peers: tuple[str, ...], route: ModelRoute) -> TrafficRequest:
     """Send requests to the peers."""
-    return TrafficRequest(mode=TrafficMode.HAND_OVER, peers=peers)
+    seconds = route.spec.swap.upgraded_timeout_seconds
+    return TrafficRequest(mode=TrafficMode.HAND_OVER, peers=peers, upgraded_seconds=seconds)
 
 
 def follows(pod: ServingPod, request: TrafficRequest) -> bool:
@@ -35,7 +38,10 @@ def follows(pod: ServingPod, request: TrafficRequest) -> bool:
     report = pod.report
     if report is None:
         return True
-    if report.mode is not request.mode or (request.mode is TrafficMode.HAND_OVER and report.peers != request.peers):
+    if report.mode is not request.mode:
+        return False
+    handing = (report.peers, report.upgraded_seconds)
+    if request.mode is TrafficMode.HAND_OVER and handing != (request.peers, request.upgraded_seconds):
         return False
     holding = report.hold is not None and report.hold.outcome is HoldOutcome.HOLDING
     if request.hold is None:
@@ -48,8 +54,9 @@ def direct(pods: Iterable[ServingPod], request: TrafficRequest, reason: str) -> 
     return tuple(Direct(pod=pod.name, request=request, reason=reason) for pod in pods if not follows(pod, request))
 
 
-def toward(versions: Mapping[str, ServingVersion], serving: str) -> tuple[Direct, ...]:
+def toward(observed: ObservedRoute, serving: str) -> tuple[Direct, ...]:
     """Calls for the settled state: the serving version answers by itself, every other loaded one hands over to it."""
+    versions = observed.versions
     if serving not in versions:
         return ()
     home = versions[serving]
@@ -58,4 +65,4 @@ def toward(versions: Mapping[str, ServingVersion], serving: str) -> tuple[Direct
     if not targets:
         return calls  # with nobody to hand over to, the others stay as they are
     others = [pod for name, v in versions.items() if name != serving for pod in v.pods]
-    return calls + direct(others, hand_over(targets), "FormerVersion")
+    return calls + direct(others, hand_over(targets, observed.route), "FormerVersion")

@@ -46,6 +46,9 @@ class SwapSpec(Resource):
     max_hold_seconds: Annotated[int, Field(ge=1, le=60)] = 5
     """The longest that a request is kept waiting."""
     on_drain_timeout: OnDrainTimeout = OnDrainTimeout.PROCEED
+    upgraded_timeout_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
+    """How long upgraded connections (WebSocket), which can be neither held nor handed over, may stay on a former
+    version; then they are closed, and clients that connect again reach the current one."""
 
 
 class RollbackSpec(Resource):

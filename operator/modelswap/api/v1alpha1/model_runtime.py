@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from .base import DnsSubdomain, Metadata, Resource
+from .base import DnsSubdomain, Metadata, Resource, Rule, rules
 from .model_version import ResourceRequirements
 
 
@@ -35,8 +35,8 @@ class EnvVar(Resource):
 class ModelServer(Resource):
     """The model server's container. It must listen on the loopback interface only: the agent stands before it.
 
-    Its environment begins with MODEL_NAME, MODEL_VERSION, MODEL_PATH (the folder of the fetched artifact) and
-    MODEL_SERVER_PORT.
+    Its environment begins with MODEL_NAME, MODEL_VERSION, MODEL_PATH (the folder of the fetched artifact),
+    MODEL_SERVER_PORT and, where the runtime has one, MODEL_SERVER_GRPC_PORT.
     """
 
     image: Annotated[str, Field(min_length=1, max_length=512)]
@@ -75,12 +75,28 @@ class MemoryMetrics(Resource):
     gpu_memory: MetricName = "nv_gpu_memory_used_bytes"
 
 
+AGENT_PORTS = "[8080, 8081, 8082, 8404, 8443]"
+_TAKEN = f"is one of the agent's, {AGENT_PORTS}, or is there twice: choose another, such as"
+
+
 class ModelRuntimeSpec(Resource):
     """How models of this kind are served."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(f"!(self.port in {AGENT_PORTS})", f"port {_TAKEN} 9000"),
+            Rule(
+                f"!has(self.grpcPort) || !(self.grpcPort in {AGENT_PORTS} || self.grpcPort == self.port)",
+                f"grpcPort {_TAKEN} 9001",
+            ),
+        )
+    )
+
     protocol: Protocol = Protocol.OPEN_INFERENCE_V2
     port: Annotated[int, Field(ge=1024, le=65535)] = 9000
-    """Where the model server listens, on the loopback interface."""
+    """Where the model server listens for HTTP, on the loopback interface."""
+    grpc_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    """Where it listens for gRPC without TLS, on the loopback interface; None if it does not."""
     model_server: ModelServer
     memory_metrics: MemoryMetrics | None = None
     """None: the model server tells nothing of its memory."""
