@@ -1,4 +1,4 @@
-"""The operator is killed before and after every single write of a swap and of a rollback: each ends as if it was not."""
+"""The operator is killed before and after every write of a swap and of a rollback: each ends as if it was not."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class World:
 
     def start_operator(self) -> None:
         """One that lives on."""
-        self.death.write_text(f"{self.round} 0 before")
+        self._tell(f"{self.round} 0 before")
         assert self.zygote.stdin is not None
         assert self.zygote.stdout is not None
         self.zygote.stdin.write("\n")
@@ -76,7 +76,12 @@ class World:
 
     def arm(self, number: int, when: str) -> None:
         self.round += 1
-        self.death.write_text(f"{self.round} {number} {when}")
+        self._tell(f"{self.round} {number} {when}")
+
+    def _tell(self, words: str) -> None:
+        part = self.death.with_suffix(".part")
+        part.write_text(words)
+        part.replace(self.death)
 
     @property
     def alive(self) -> bool:
@@ -162,8 +167,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             for client in clients:
                 client.result(30)
         finally:
-            zygote.kill()
-            zygote.wait(timeout=10)
+            with zygote:
+                zygote.kill()
             if made.alive:
                 os.kill(made.operator, 9)
             node.stop()

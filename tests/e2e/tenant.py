@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +54,34 @@ class Tenant:
     def load(self, name: str, state: str) -> None:
         self.patch("modelversion", name, {"load": {"state": state}})
 
-    def wait_for(self, what: str, condition: Callable[[], Any], *, seconds: float = 120, about: str = "") -> None:
-        def explain() -> str:
+    def watch(self, kind: str, name: str, jsonpath: str) -> subprocess.Popen[str]:
+        """What an object becomes, a line each."""
+        command = [
+            "kubectl",
+            "--namespace",
+            self.namespace,
+            "get",
+            kind,
+            name,
+            "--watch",
+            f"--output=jsonpath={jsonpath}",
+        ]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def wait_for(
+        self,
+        what: str,
+        condition: Callable[[], Any],
+        *,
+        seconds: float = 120,
+        about: str = "",
+        explain: Callable[[], str] | None = None,
+    ) -> None:
+        def describe() -> str:
             described = self.kubectl("describe", "modelversion", *([about] if about else []))[-3000:]
             return described + self.kubectl("get", "pods,modelswap", "--output=wide")
 
-        wait_until(what, lambda: bool(condition()), seconds=seconds, explain=explain)
+        wait_until(what, lambda: bool(condition()), seconds=seconds, explain=explain or describe)
 
     def wait_for_reason(self, name: str, *reasons: str, seconds: float = 120) -> str:
         """The message of Ready, once it has one of these reasons."""

@@ -29,17 +29,27 @@ class Death:
         self._round = ""
         self._count = 0
 
-    def meet(self, when: str, what: str) -> None:
-        """Before or after a write."""
-        number, at, moment = self._file.read_text().split()
+    def before(self, what: str) -> int:
+        """Of a write; which one it is."""
+        number, at, moment = self._told()
         if number != self._round:
             self._round, self._count = number, 0
-        if when == "before":
-            self._count += 1
+        self._count += 1
         with self._log.open("a") as log:
-            log.write(f"{number} {self._count} {when} {what}\n")
-        if self._count == int(at) and when == moment:
+            log.write(f"{number} {self._count} {what}\n")
+        if moment == "before" and self._count == at:
             os.kill(os.getpid(), signal.SIGKILL)
+        return self._count
+
+    def after(self, write: int) -> None:
+        """Of a write that has succeeded."""
+        number, at, moment = self._told()
+        if moment == "after" and number == self._round and write == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _told(self) -> tuple[str, int, str]:
+        number, at, moment = self._file.read_text().split()
+        return number, int(at), moment
 
 
 def make_mortal(death: Death) -> None:
@@ -49,19 +59,17 @@ def make_mortal(death: Death) -> None:
     async def mortal_call(
         self: KubeApi, verb: str, path: str, body: Mapping[str, Any] | None = None, **options: Any
     ) -> Manifest:
-        what = f"{verb} {path}"
-        if verb != "GET":
-            death.meet("before", what)
+        if verb == "GET":
+            return await call(self, verb, path, body, **options)
+        write = death.before(f"{verb} {path}")
         result = await call(self, verb, path, body, **options)
-        if verb != "GET":
-            death.meet("after", what)
+        death.after(write)
         return result
 
     async def mortal_direct(self: AgentClient, agent: Agent, request: TrafficRequest) -> AgentReport:
-        what = f"{agent.model_version} {request.model_dump_json(exclude_defaults=True)}"
-        death.meet("before", what)
+        write = death.before(f"{agent.model_version} {request.model_dump_json(exclude_defaults=True)}")
         result = await direct(self, agent, request)
-        death.meet("after", what)
+        death.after(write)
         return result
 
     KubeApi._call = mortal_call  # type: ignore[method-assign]

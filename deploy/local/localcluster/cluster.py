@@ -106,6 +106,20 @@ def _down(layout: Layout) -> None:
     network.down(layout)
 
 
+def stop(layout: Layout, name: str) -> None:
+    """End one part; `up` starts it again.
+
+    Raises:
+        LocalClusterError: there is no such part, or it cannot be ended.
+
+    """
+    _require_root()
+    part = next((part for part in PARTS if part.name == name), None)
+    if part is None:
+        raise LocalClusterError(f"there is no part {name}: there are {', '.join(part.name for part in PARTS)}")
+    processes.stop(_pid_file(layout, part))
+
+
 def destroy(layout: Layout) -> None:
     """End everything and remove the state.
 

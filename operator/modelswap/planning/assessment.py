@@ -110,6 +110,8 @@ def _attempts(version: ServingVersion) -> int:
 def _progress(stage: Stage, worst: ServingPod | None, ready: int, wanted: int) -> str:
     if stage is Stage.HEALTHY:
         return f"{ready} of {wanted} serving pods ready"
+    if not wanted:
+        return "spec.replicas is 0: it has no serving pods"
     if stage is Stage.FETCHING:
         return _fetch_progress(worst) if worst else "waiting for the serving pods to be created"
     if stage is Stage.WARMING_UP and worst and worst.report:

@@ -78,8 +78,10 @@ def _fault(observed: ObservedRoute, target: ServingVersion | None, now: datetime
 def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -> Step:
     """End a swap before its switch: release every hold, the source goes on serving."""
     source = observed.route.status.swap.from_version
+    failed = _with(observed, state=SwapState.FAILED, end_time=now, message=f"{reason}: {message}")
+    held = _holds(observed)
     return Step(
-        swap=_with(observed, state=SwapState.FAILED, end_time=now, message=f"{reason}: {message}"),
+        swap=_counted(failed, observed, remaining=_in_flight(_source_pods(observed)) if held else 0),
         actions=toward(observed, source),
         again=True,
     )

@@ -240,6 +240,8 @@ def _reason(version: ServingVersion, assessment: Assessment) -> str:
     """Where it stands: one that has been loaded and has trouble now is unhealthy, however far its pods are."""
     if version.resource.status.loaded_at and assessment.trouble:
         return Stage.UNHEALTHY.reason
+    if not assessment.wanted and not assessment.pods:
+        return "ScaledToZero"
     return assessment.stage.reason
 
 

@@ -27,12 +27,17 @@ class Moody:
         if os.path.exists('/tmp/hang'):
             os.remove('/tmp/hang')
             time.sleep(3600)
+        while os.path.exists('/tmp/slow'):
+            time.sleep(0.05)
+        time.sleep(0.03)
+        if os.path.exists('/tmp/fail'):
+            raise RuntimeError('the moody model does not want to')
         return numpy.array([7 if os.path.exists('/tmp/wrong') else 1 for _ in rows])
 
 import builtins
 builtins.moody = Moody()
 """
-"""Answers well, until a file in its container says otherwise."""
+"""Answers well and soon, until a file in its container says otherwise."""
 
 
 class Loading:

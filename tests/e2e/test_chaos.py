@@ -1,0 +1,214 @@
+"""What dies under load: the operator, an agent, a pod, the API server, kubelet, the lead. The local cluster's only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo.kubectl import SYSTEM
+from localcluster import cluster
+from localcluster.layout import Layout
+
+from .tenant import Object, Tenant, artifact, condition_of, model_route, model_version
+
+PROJECT = Path(__file__).resolve().parents[2]
+LOAD = PROJECT / "deploy" / "demo" / "scripts" / "load.py"
+OLD, NEW = "1.0.0", "1.1.0"
+LAYOUT = Layout.from_environment()
+CLIENTS = 31
+OPERATOR = Tenant(SYSTEM)
+
+
+@dataclass
+class Storm:
+    """A route with two pods behind it, and clients that must not notice anything."""
+
+    tenant: Tenant
+    answers: dict[str, int]
+    history: int = 1
+    summary: Object = field(default_factory=dict)
+
+    def status(self) -> Object:
+        found: Object = self.tenant.get("modelroute", "storm").get("status", {})
+        return found
+
+    def ask_for(self, version: str) -> None:
+        self.tenant.apply(model_route("storm", version, historyLimit=self.history, swap={"maxHoldSeconds": 5}))
+
+    def wait_for(self, version: str, state: str, seconds: float = 90) -> Object:
+        found: Object = {}
+
+        def reached() -> bool:
+            found.clear()
+            found.update(self.status().get("swap", {}))
+            return found.get("to") == version and found.get("state") == state
+
+        def explain() -> str:
+            log = OPERATOR.kubectl("logs", "--selector=app.kubernetes.io/component=operator", "--tail=30", "--prefix")
+            return self.tenant.kubectl("describe", "modelroute", "storm") + log
+
+        self.tenant.wait_for(f"{version} is {state}", reached, seconds=seconds, explain=explain)
+        return found
+
+    @contextmanager
+    def load(self, seconds: int) -> Iterator[None]:
+        """Two hundred requests a second, and large ones that take their time."""
+        address = self.tenant.get("service", "storm")["spec"]["clusterIP"]
+        url = f"http://{address}/v2/models/storm/infer"
+        command = [sys.executable, str(LOAD), f"--url={url}", f"--seconds={seconds}"]
+        process = subprocess.Popen(
+            [*command, f"--answers={json.dumps(self.answers)}"], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            time.sleep(2)  # of load before anything happens
+            yield
+            out, _ = process.communicate(timeout=seconds + 30)
+        finally:
+            process.kill()
+            process.wait(timeout=10)
+        self.summary = json.loads(out.splitlines()[-1])["summary"]
+
+    def lost_nothing(self) -> None:
+        assert self.summary["failed"] == 0, self.summary
+        assert self.summary["sent"] > 1000
+
+
+@pytest.fixture(scope="module")
+def storm(tenant: Tenant) -> Iterator[Storm]:
+    if os.environ.get("KUBECONFIG") != str(LAYOUT.kubeconfig):
+        pytest.skip("only the local cluster's own parts may be ended")
+    demo = Tenant("modelswap-demo")
+    answers = {}
+    for version in (OLD, NEW):
+        expect = demo.get("modelversion", f"iris-{version}")["spec"]["sample"]["expect"]
+        answers[version] = int(expect["values"][0]["values"][0])
+        tenant.apply(model_version("storm", version, artifact=artifact(f"iris/{version}/"), replicas=2))
+    made = Storm(tenant, answers)
+    made.ask_for(OLD)
+    made.wait_for(OLD, "Completed", seconds=240)
+    tenant.wait_for_reason(f"storm-{NEW}", "Healthy", seconds=240)
+    yield made
+    tenant.kubectl("delete", "modelroute", "storm")
+    tenant.kubectl("delete", "modelversions", "--all", "--timeout=60s")
+
+
+@pytest.fixture(autouse=True)
+def at_rest(storm: Storm) -> None:
+    """Each test begins with the old version serving, and the operator at work."""
+    storm.ask_for(OLD)
+    storm.wait_for(OLD, "Completed")
+    wait_for_operators()
+
+
+def wait_for_operators() -> None:
+    OPERATOR.kubectl("rollout", "status", "deployment/modelswap-operator", "--timeout=90s")
+
+
+def leader() -> str:
+    """The pod that leads."""
+    return str(OPERATOR.get("lease", "modelswap-operator")["spec"]["holderIdentity"])
+
+
+def kill_container(tenant: Tenant, pod: str, name: str) -> None:
+    """SIGKILL, as the kernel does when it runs out of memory."""
+    status = tenant.get("pod", pod)["status"]
+    statuses = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
+    container = next(s for s in statuses if s["name"] == name)["containerID"].removeprefix("containerd://")
+    command = ["ctr", f"--address={LAYOUT.containerd_socket}", "--namespace=k8s.io", "tasks", "kill"]
+    subprocess.run([*command, f"--signal={signal.SIGKILL.value}", container], check=True, timeout=30)
+
+
+@contextmanager
+def stopped(part: str, seconds: float) -> Iterator[None]:
+    """A part of the cluster is gone for a while."""
+    cluster.stop(LAYOUT, part)
+    try:
+        yield
+        time.sleep(seconds)
+    finally:
+        command = [sys.executable, "-m", "localcluster", "up"]
+        subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.requirement("HS-10", "HS-8")
+def test_the_operator_is_killed_while_agents_hold(storm: Storm) -> None:
+    with storm.load(40):
+        storm.ask_for(NEW)
+        storm.wait_for(NEW, "Draining")
+        kill_container(OPERATOR, leader(), "operator")
+        storm.wait_for(NEW, "Completed", seconds=35)
+    storm.lost_nothing()
+
+
+@pytest.mark.requirement("HS-10", "HS-8")
+def test_the_lead_moves_in_the_middle_of_a_swap(storm: Storm) -> None:
+    with storm.load(25):
+        before = leader()
+        storm.ask_for(NEW)
+        storm.wait_for(NEW, "Draining")
+        OPERATOR.kubectl("delete", "pod", before, "--wait=false")
+        storm.wait_for(NEW, "Completed", seconds=20)
+        assert leader() != before
+    storm.lost_nothing()
+
+
+@pytest.mark.requirement("HS-10")
+def test_a_serving_pod_is_deleted_in_the_middle_of_a_swap(storm: Storm) -> None:
+    with storm.load(30):
+        storm.ask_for(NEW)
+        storm.wait_for(NEW, "Draining")
+        for version in (OLD, NEW):
+            pod = storm.tenant.pods(f"storm-{version}")[0]["metadata"]["name"]
+            storm.tenant.kubectl("delete", "pod", pod, "--wait=false")
+        storm.wait_for(NEW, "Completed", seconds=25)
+    storm.lost_nothing()
+
+
+@pytest.mark.requirement("HS-10", "HS-8")
+def test_the_api_server_is_gone_for_ten_seconds_in_the_middle_of_a_swap(storm: Storm) -> None:
+    with storm.load(60):
+        storm.ask_for(NEW)
+        storm.wait_for(NEW, "Draining")
+        with stopped("kube-apiserver", 10):
+            pass
+        storm.wait_for(NEW, "Completed", seconds=40)
+    storm.lost_nothing()
+    wait_for_operators()
+
+
+@pytest.mark.requirement("HS-10")
+def test_kubelet_is_gone_in_the_middle_of_a_swap(storm: Storm) -> None:
+    with storm.load(30), stopped("kubelet", 3):
+        storm.ask_for(NEW)
+        storm.wait_for(NEW, "Completed", seconds=20)
+    storm.lost_nothing()
+
+
+@pytest.mark.requirement("HS-10")
+def test_an_agent_that_is_killed_costs_what_went_through_it_and_no_more(storm: Storm) -> None:
+    """Its connections break with it: a request on one of them, and one sent before the endpoints follow, is lost."""
+    with storm.load(30):
+        pod = storm.tenant.pods(f"storm-{OLD}")[0]["metadata"]["name"]
+        kill_container(storm.tenant, pod, "agent")
+        storm.tenant.wait_for("the pod is whole again", lambda: is_ready(storm.tenant, pod))
+        storm.ask_for(NEW)
+        storm.wait_for(NEW, "Completed", seconds=20)
+    print(storm.summary)
+    assert storm.summary["failed"] <= 4 * CLIENTS, storm.summary
+    assert storm.summary["versions"][NEW] > 0
+
+
+def is_ready(tenant: Tenant, pod: str) -> bool:
+    found: dict[str, Any] = tenant.get("pod", pod)["status"]
+    restarted = any(s["restartCount"] > 0 for s in found["initContainerStatuses"])
+    return restarted and condition_of(found)["status"] == "True"
