@@ -16,7 +16,7 @@ IN_CLUSTER := $(LOCAL) run --
 CLUSTER := cluster-up
 endif
 
-.PHONY: help demo test simulate bench-registry bench-loading lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
+.PHONY: help demo test simulate bench-registry bench-swap bench-loading lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
 
 help: ## What there is to do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -27,13 +27,18 @@ demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real clu
 
 test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)
 	@$(LOCAL) test-tools && images=$$($(LOCAL) images) && \
-	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest $(ARGS)
+	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
 
 simulate: $(VENV)/ready ## A long run of the simulation (STEPS=1000000)
 	@MODELSWAP_SIMULATION_STEPS=$(or $(STEPS),1000000) $(PYTHON) -m pytest tests/simulation $(ARGS)
 
 bench-registry: $(VENV)/ready ## Queries of the registry beside a plain dict (REPORT=FILE for the figures)
 	@$(PYTHON) -m tests.bench.registry $(if $(REPORT),--report $(REPORT))
+
+bench-swap: $(CLUSTER) $(VENV)/ready ## Swaps and rollbacks under load, beside other ways; writes docs/benchmarks.md (REPORT=FILE, ROUNDS=20)
+	@rollouts=$$($(LOCAL) rollouts) || rollouts=; images=$$($(LOCAL) images $(DEMO_IMAGES)) && \
+	$(IN_CLUSTER) $(abspath $(PYTHON)) -m tests.bench.swap --images "$$images" --rollouts "$$rollouts" \
+	$(if $(REPORT),--report $(REPORT)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-loading: $(CLUSTER) $(VENV)/ready ## Good versions loaded alone, beside bad ones, beside more good ones (REPORT=FILE)
 	@images=$$($(LOCAL) images) && \

@@ -53,12 +53,18 @@ class Storm:
             found.update(self.status().get("swap", {}))
             return found.get("to") == version and found.get("state") == state
 
-        def explain() -> str:
-            log = OPERATOR.kubectl("logs", "--selector=app.kubernetes.io/component=operator", "--tail=30", "--prefix")
-            return self.tenant.kubectl("describe", "modelroute", "storm") + log
-
-        self.tenant.wait_for(f"{version} is {state}", reached, seconds=seconds, explain=explain)
+        self.tenant.wait_for(f"{version} is {state}", reached, seconds=seconds, explain=self.explain)
         return found
+
+    def explain(self) -> str:
+        log = OPERATOR.kubectl("logs", "--selector=app.kubernetes.io/component=operator", "--tail=30", "--prefix")
+        return self.tenant.kubectl("describe", "modelroute", "storm") + log
+
+    def serves(self, version: str) -> bool:
+        route = self.tenant.get("modelroute", "storm")
+        status = route.get("status", {})
+        new = status.get("observedGeneration") == route["metadata"]["generation"]
+        return bool(new and status["currentVersion"] == version and condition_of(status)["status"] == "True")
 
     @contextmanager
     def load(self, seconds: int) -> Iterator[None]:
@@ -106,7 +112,9 @@ def storm(tenant: Tenant) -> Iterator[Storm]:
 def at_rest(storm: Storm) -> None:
     """Each test begins with the old version serving, and the operator at work."""
     storm.ask_for(OLD)
-    storm.wait_for(OLD, "Completed")
+    storm.tenant.wait_for(f"{OLD} serves", lambda: storm.serves(OLD), explain=storm.explain)
+    for version in (OLD, NEW):
+        storm.tenant.wait_for_reason(f"storm-{version}", "Healthy")
     wait_for_operators()
 
 
@@ -183,15 +191,18 @@ def test_the_api_server_is_gone_for_ten_seconds_in_the_middle_of_a_swap(storm: S
             pass
         storm.wait_for(NEW, "Completed", seconds=40)
     storm.lost_nothing()
-    wait_for_operators()
 
 
 @pytest.mark.requirement("HS-10")
 def test_kubelet_is_gone_in_the_middle_of_a_swap(storm: Storm) -> None:
+    """A kubelet that comes back calls every pod of its node unready until it has probed it again, and on this one node
+    no other is left for a Service to lead to: a new connection may be refused meanwhile; an open one loses nothing."""
     with storm.load(30), stopped("kubelet", 3):
         storm.ask_for(NEW)
         storm.wait_for(NEW, "Completed", seconds=20)
-    storm.lost_nothing()
+    print(storm.summary)
+    assert set(storm.summary["failure_kinds"]) <= {"ClientConnectorError"}, storm.summary
+    assert storm.summary["failed"] <= 10 * CLIENTS, storm.summary
 
 
 @pytest.mark.requirement("HS-10")
@@ -204,7 +215,9 @@ def test_an_agent_that_is_killed_costs_what_went_through_it_and_no_more(storm: S
         storm.ask_for(NEW)
         storm.wait_for(NEW, "Completed", seconds=20)
     print(storm.summary)
-    assert storm.summary["failed"] <= 4 * CLIENTS, storm.summary
+    broken = {"ServerDisconnectedError", "ClientConnectorError", "ClientOSError", "ClientPayloadError"}
+    assert set(storm.summary["failure_kinds"]) <= broken, storm.summary
+    assert storm.summary["failed"] <= 2 * CLIENTS, storm.summary
     assert storm.summary["versions"][NEW] > 0
 
 

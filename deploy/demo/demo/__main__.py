@@ -50,7 +50,7 @@ def _demo(images: dict[str, str], report: Path | None) -> int:
     with _step("train iris 1.0.0 and 1.1.0, publish both to the store in the cluster"):
         published = publish(images)
     with _step("apply the ModelVersions and the ModelRoute, wait until they are ready"):
-        _apply_models(published, images)
+        apply_models(published, images)
     answers = {version: facts["answer"] for version, facts in published.items()}
     with RouteWatch("iris") as watch:
         runs = [
@@ -132,7 +132,8 @@ def _trained() -> bool:
     return bool(status.get("succeeded"))
 
 
-def _apply_models(published: dict[str, dict[str, Any]], images: dict[str, str]) -> None:
+def apply_models(published: dict[str, dict[str, Any]], images: dict[str, str]) -> None:
+    """Both versions, loaded, by modelswap and as plain Deployments; the old one is routed."""
     # A new route has no history: the first swap is no rollback to what an earlier demo led to.
     kubectl("delete", "modelroute", "iris", "--ignore-not-found")
     for version, facts in published.items():
@@ -146,12 +147,12 @@ def _apply_models(published: dict[str, dict[str, Any]], images: dict[str, str]) 
         )
         apply("plain-version", VERSION=version, AGENT_IMAGE=images["agent"], MLSERVER_IMAGE=images["mlserver-sklearn"])
     apply("selector-flip")
-    _route(OLD)
+    route(OLD)
 
     def ready() -> bool:
-        route = get("modelroute", "iris")
+        found = get("modelroute", "iris")
         versions = [get("modelversion", f"iris-{version}") for version in published]
-        return route.get("status", {}).get("currentVersion") == OLD and all(map(_is_ready, [route, *versions]))
+        return found.get("status", {}).get("currentVersion") == OLD and all(map(_is_ready, [found, *versions]))
 
     _wait(ready, "the models", "modelversions,modelroutes")
     for version in published:
@@ -176,7 +177,8 @@ def _wait(condition: Callable[[], bool], what: str, explain: str) -> None:
     wait_until(what, condition, seconds=240, explain=lambda: kubectl("describe", explain)[-3000:])
 
 
-def _route(version: str, history: str = LARGE_HISTORY) -> None:
+def route(version: str, history: str = LARGE_HISTORY) -> None:
+    """Ask for a version."""
     apply("iris-route", VERSION=version, HISTORY_LIMIT=history)
 
 
@@ -197,7 +199,7 @@ def _modelswap(
     with load:
         time.sleep(BEFORE_SECONDS)
         applied = time.time()
-        completed, swap = watch.swap_to(new, lambda: _route(new), seconds=60)
+        completed, swap = watch.swap_to(new, lambda: route(new), seconds=60)
         summary = load.finish()
     if swap["kind"].lower() != kind:
         raise DemoError(f"the operator made a {swap['kind']} of what should be a {kind}")
@@ -222,10 +224,10 @@ def _quiet_swaps(watch: RouteWatch) -> list[float]:
     seconds = []
     for index in range(QUIET_SWAPS):
         version = NEW if index % 2 == 0 else OLD
-        took, _ = watch.swap_to(version, lambda version=version: _route(version, "1"), seconds=60)  # type: ignore[misc]
+        took, _ = watch.swap_to(version, lambda version=version: route(version, "1"), seconds=60)  # type: ignore[misc]
         seconds.append(took)
         time.sleep(0.5)  # swaps apart from one another, as people make them
-    _route(OLD)
+    route(OLD)
     return seconds
 
 

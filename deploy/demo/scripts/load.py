@@ -124,6 +124,7 @@ def summary(record: Record) -> dict[str, object]:
     return {
         **record.counts(),
         "failures": record.failures[:FAILURES_SHOWN],
+        "failure_kinds": Counter(failure.partition(":")[0] for failure in record.failures),
         "first_answer": first,
         "last_answer": last,
         "last_sent": last_sent,

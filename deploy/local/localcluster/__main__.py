@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         "shell": "a shell in the cluster's network, with kubectl and helm",
         "tools": "build the programs and print their folder",
         "test-tools": "build all programs of the tests, while there is a network: the cluster's has no way out",
+        "rollouts": "build Argo Rollouts, for benchmarks, and print where it is",
     }.items():
         commands.add_parser(name, help=text)
     build = commands.add_parser("images", help="build the project's images and bring them to the cluster")
@@ -64,6 +65,11 @@ def _test_tools(layout: Layout, _: argparse.Namespace) -> None:
         ensure(layout)
 
 
+def _rollouts(layout: Layout, _: argparse.Namespace) -> None:
+    programs, crds = tools.ensure_rollouts(layout)
+    print(json.dumps({"controller": str(programs / "rollouts-controller"), "crds": str(crds)}))
+
+
 def command_of(words: list[str]) -> list[str]:
     """The command after `run`; the dashes before it end our own options, later ones are the command's."""
     return words[1:] if words[:1] == ["--"] else words
@@ -78,6 +84,7 @@ COMMANDS: dict[str, Callable[[Layout, argparse.Namespace], int | None]] = {
     "shell": lambda layout, _: cluster.execute(layout, [os.environ.get("SHELL", "/bin/bash")]),
     "tools": lambda layout, _: print(tools.ensure(layout)),
     "test-tools": _test_tools,
+    "rollouts": _rollouts,
     "images": _images,
     "run": lambda layout, arguments: cluster.execute(layout, command_of(arguments.words)),
 }

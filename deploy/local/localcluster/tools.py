@@ -21,6 +21,7 @@ TOOLS = PROJECT / "deploy" / "local" / "tools"
 STORE_TOOLS = PROJECT / "deploy" / "local" / "store-tools"
 METRICS_TOOLS = PROJECT / "deploy" / "local" / "metrics-tools"
 REGISTRY_TOOLS = PROJECT / "deploy" / "local" / "registry-tools"
+ROLLOUTS_TOOLS = PROJECT / "deploy" / "local" / "rollouts-tools"
 
 KUBERNETES = "v1.34.4"
 HELM = "v3.19.0"
@@ -42,6 +43,7 @@ PACKAGES = {
 }
 STORE_PACKAGES = {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}
 REGISTRY_PACKAGES = {"registry": "github.com/distribution/distribution/v3/cmd/registry"}
+ROLLOUTS_PACKAGES = {"rollouts-controller": "github.com/argoproj/argo-rollouts/cmd/rollouts-controller"}
 METRICS_PACKAGES = {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"}
 
 _VARIABLES = {
@@ -76,6 +78,20 @@ def ensure_registry(layout: Layout) -> Path:
 def ensure_metrics(layout: Layout) -> Path:
     """The folder with the metrics API of tests."""
     return _ensure(layout, METRICS_TOOLS, METRICS_PACKAGES)
+
+
+def ensure_rollouts(layout: Layout) -> tuple[Path, Path]:
+    """The folder with Argo Rollouts' controller, beside which benchmarks stand, and the one with its CRDs."""
+    folder = _ensure(layout, ROLLOUTS_TOOLS, ROLLOUTS_PACKAGES)
+    command = [str(_go(layout)), "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-rollouts"]
+    env = os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    try:
+        done = subprocess.run(
+            command, cwd=ROLLOUTS_TOOLS, env=env, capture_output=True, text=True, check=True, timeout=300
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LocalClusterError(f"the module of Argo Rollouts cannot be found: {error}") from error
+    return folder, Path(done.stdout.strip()) / "manifests" / "crds"
 
 
 def _ensure(layout: Layout, module: Path, programs: dict[str, str]) -> Path:

@@ -23,6 +23,7 @@ from .conditions import find
 from .counts import count
 from .observed import ObservedRoute, ServingVersion
 
+TARGET_UNHEALTHY = "TargetUnhealthy"
 LOST_SECONDS = timedelta(seconds=30)
 """How long a version that has proven itself may be without a well pod: its model server is restarted meanwhile."""
 
@@ -138,7 +139,8 @@ def _turned_away(swap: SwapStatus, current: str) -> RejectedVersion | None:
         return RejectedVersion(
             version=swap.from_version, reason=swap.trigger.value, message=swap.cause, time=swap.switch_time, key=""
         )
-    if swap.state is SwapState.FAILED and swap.end_time is not None and current == swap.from_version:
-        reason, _, message = swap.message.partition(": ")
-        return RejectedVersion(version=swap.to_version, reason=reason, message=message, time=swap.end_time, key="")
+    failed = swap.state is SwapState.FAILED and swap.reason in (TARGET_UNHEALTHY, SwapTrigger.ERROR_PERCENT)
+    if failed and swap.end_time is not None and current == swap.from_version:
+        message = swap.message.removeprefix(f"{swap.reason}: ")
+        return RejectedVersion(version=swap.to_version, reason=swap.reason, message=message, time=swap.end_time, key="")
     return None

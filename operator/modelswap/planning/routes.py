@@ -34,11 +34,13 @@ from .plan import Action, Apply, Plan
 from .registry import Versions
 from .rejection import LOST_SECONDS, Fault, fault_of, lost_for
 from .route_status import RouteView, finish
-from .swap_steps import Step, abandon, advance
+from .swap_steps import DRAIN_TIMEOUT, Step, abandon, advance
 from .traffic import toward
 
-RETRY_SECONDS = 30.0
-"""Before a swap that failed to drain is tried again; doubles with every attempt."""
+RETRY_SECONDS = 5.0
+"""Before a swap that failed is tried again; doubles with every attempt."""
+RETRY_DRAIN_SECONDS = 30.0
+"""The same where it could not drain: every attempt keeps clients waiting."""
 RETRY_SECONDS_MAX = 600.0
 
 
@@ -151,7 +153,8 @@ def _retry_in(route: ModelRoute, version: str, now: datetime) -> float:
     swap = route.status.swap
     if not _failed_here(route, version) or swap.end_time is None:
         return 0
-    wait: float = min(RETRY_SECONDS * 2.0 ** (swap.attempt - 1), RETRY_SECONDS_MAX)
+    first = RETRY_DRAIN_SECONDS if swap.reason == DRAIN_TIMEOUT else RETRY_SECONDS
+    wait: float = min(first * 2.0 ** (swap.attempt - 1), RETRY_SECONDS_MAX)
     return wait - (now - swap.end_time).total_seconds()
 
 

@@ -14,7 +14,7 @@ from .candidates import has_well_pod, unfit
 from .counts import count
 from .observed import ObservedRoute, Refusal, ServingPod, ServingVersion
 from .plan import Action, Probe
-from .rejection import errors_of_target
+from .rejection import TARGET_UNHEALTHY, errors_of_target
 from .traffic import LOCAL, as_is, direct, follows, hand_over, peers_of, toward
 
 RELEASE_MARGIN_SECONDS = 0.5
@@ -25,6 +25,7 @@ BLINK_SECONDS = 0.3
 """RouteThenDrain holds only until every agent has heard of it: this long at the most."""
 VERIFY_SECONDS = 30.0
 """How long the route may take to answer with the target."""
+DRAIN_TIMEOUT = "DrainTimeout"
 PROBE_SECONDS = 0.25
 """Between two requests that verify the route."""
 
@@ -68,8 +69,13 @@ def _fault(observed: ObservedRoute, target: ServingVersion | None, now: datetime
     """Why requests that have been switched to the target must go back: it is lost, or answers badly."""
     if target is None:
         return Refusal("TargetDeleted", "the target has been deleted")
-    if not assess(target).ready and has_well_pod(observed, observed.route.status.swap.from_version):
-        return unfit(target) or Refusal("TargetUnhealthy", f"{target.name}: {assess(target).message}")
+    found = assess(target)
+    if not found.ready and has_well_pod(observed, observed.route.status.swap.from_version):
+        if refusal := unfit(target):
+            return refusal
+        # Pods that Kubernetes merely calls unready, as when it has not heard of their node, answer all the same.
+        if found.trouble or not found.pods:
+            return Refusal(TARGET_UNHEALTHY, f"{target.name}: {found.message}")
     if errors := errors_of_target(observed, now):
         return Refusal(errors.trigger.value, errors.cause)
     return None
@@ -78,7 +84,7 @@ def _fault(observed: ObservedRoute, target: ServingVersion | None, now: datetime
 def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -> Step:
     """End a swap before its switch: release every hold, the source goes on serving."""
     source = observed.route.status.swap.from_version
-    failed = _with(observed, state=SwapState.FAILED, end_time=now, message=f"{reason}: {message}")
+    failed = _failed(observed, Refusal(reason, message), now)
     held = _holds(observed)
     return Step(
         swap=_counted(failed, observed, remaining=_in_flight(_source_pods(observed)) if held else 0),
@@ -107,7 +113,7 @@ def _drain(observed: ObservedRoute, now: datetime) -> Step:
     assert swap.drain_time is not None
     target = observed.versions[swap.to_version]
     if not assess(target).serving:
-        return abandon(observed, "TargetUnhealthy", f"{target.name}: {assess(target).message}", now)
+        return abandon(observed, TARGET_UNHEALTHY, f"{target.name}: {assess(target).message}", now)
     hold = Hold(id=swap.id, seconds=route.spec.swap.max_hold_seconds)
     pods = _all_pods(observed)
     calls = tuple(call for pod in pods for call in direct([pod], as_is(pod, hold), "Hold"))
@@ -122,7 +128,7 @@ def _drain(observed: ObservedRoute, now: datetime) -> Step:
     if since >= limit or expired:
         if route.spec.swap.on_drain_timeout is OnDrainTimeout.ABORT:
             message = f"{in_flight} requests were still in flight after {since:.1f} s of holding"
-            return abandon(observed, "DrainTimeout", message, now)
+            return abandon(observed, DRAIN_TIMEOUT, message, now)
         return _to_switch(observed, now, f"handing over with {in_flight} requests still in flight")
     return Step(swap=state, actions=calls, requeue_after=min(limit - since, UNREACHABLE_SECONDS))
 
@@ -267,7 +273,7 @@ def _observe_until(observed: ObservedRoute, now: datetime) -> datetime | None:
 def _go_back(observed: ObservedRoute, why: Refusal, now: datetime) -> Step:
     """The switch did not take, or the target proved bad: lead back to the source, if there is one."""
     swap = observed.route.status.swap
-    failed = _with(observed, state=SwapState.FAILED, end_time=now, message=f"{why.reason}: {why.message}")
+    failed = _failed(observed, why, now)
     source = swap.from_version
     if not has_well_pod(observed, source) and (
         source not in observed.versions or has_well_pod(observed, swap.to_version)
@@ -334,6 +340,11 @@ def _holds(observed: ObservedRoute) -> list[HoldReport]:
 
 def _with(observed: ObservedRoute, **changes: Any) -> SwapStatus:
     return observed.route.status.swap.model_copy(update=changes)
+
+
+def _failed(observed: ObservedRoute, why: Refusal, now: datetime) -> SwapStatus:
+    message = f"{why.reason}: {why.message}"
+    return _with(observed, state=SwapState.FAILED, end_time=now, reason=why.reason, message=message)
 
 
 def _counted(swap: SwapStatus, observed: ObservedRoute, *, remaining: int) -> SwapStatus:

@@ -158,6 +158,8 @@ class SwapStatus(Resource):
     end_time: datetime | None = None
     observe_until: datetime | None = None
     """Until then the target's answers are watched; absent when they are not, or no longer."""
+    reason: str = ""
+    """Of a failure, CamelCase, such as `DrainTimeout`, `TargetUnhealthy`."""
     target_requests_before: int = 0
     """What the target had answered when requests were switched to it."""
     target_errors_before: int = 0
@@ -198,7 +200,7 @@ class RejectedVersion(Resource):
 
     version: str
     reason: str
-    """CamelCase, such as `ErrorPercent`, `LostHealth`, `VerifyFailed`."""
+    """CamelCase: `ErrorPercent`, `LostHealth` or `TargetUnhealthy`."""
     message: Annotated[str, Field(max_length=32768)] = ""
     time: datetime
     key: str
