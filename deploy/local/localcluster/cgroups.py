@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -69,5 +70,5 @@ def _members(branches: Iterable[Path]) -> Iterator[int]:
 
 
 def _deepest_first(branch: Path) -> list[Path]:
-    folders = [branch, *(path for path in branch.rglob("*") if path.is_dir())]
-    return sorted(folders, key=lambda folder: -len(folder.parts))
+    """Of what is there: the container runtime removes groups meanwhile, at which `Path.rglob` would fail."""
+    return [Path(folder) for folder, _, _ in os.walk(branch, topdown=False)]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,15 @@ def test_the_dashes_of_a_command_stay_with_it() -> None:
     words = ["kubectl", "exec", "web", "--", "sh"]
     assert command_of(["--", *words]) == words
     assert command_of(words) == words
+
+
+def test_groups_that_go_while_they_are_looked_at_are_no_failure(tmp_path: Path) -> None:
+    branch = tmp_path / "memory" / "swap"
+    for number in range(1000):
+        (branch / f"pod{number}" / "container").mkdir(parents=True)
+    (tmp_path / "memory" / "cgroup.procs").touch()
+    remover = threading.Thread(target=shutil.rmtree, args=(branch,), kwargs={"ignore_errors": True})
+    remover.start()
+    cgroups.end("swap", tmp_path)
+    remover.join()
+    assert not branch.exists()
