@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from modelswap.api.agent import Hold, HoldOutcome, HoldReport, TrafficMode
+from modelswap.api.agent import Hold
 from modelswap.api.v1alpha1.model_route import OnDrainTimeout, SwapKind, SwapState, SwapStatus, SwapStrategy
 
 from .assessment import assess
@@ -15,12 +15,23 @@ from .counts import count
 from .observed import ObservedRoute, Refusal, ServingPod, ServingVersion
 from .plan import Action, Probe
 from .rejection import TARGET_UNHEALTHY, errors_of_target
+from .swap_facts import (
+    UNREACHABLE_SECONDS,
+    counted,
+    drain_left,
+    hold_expired,
+    holds_of,
+    in_flight,
+    is_unheard,
+    missing_proof,
+    pods_to_hold,
+    source_pods,
+    sources,
+)
 from .traffic import LOCAL, as_is, direct, follows, hand_over, peers_of, toward
 
 RELEASE_MARGIN_SECONDS = 0.5
 """A hold is released this long before its deadline at the latest, so that no agent releases by itself meanwhile."""
-UNREACHABLE_SECONDS = 2.0
-"""How long an agent that does not answer keeps a swap waiting; its pod cannot hold, but loses nothing either."""
 BLINK_SECONDS = 0.3
 """RouteThenDrain holds only until every agent has heard of it: this long at the most."""
 VERIFY_SECONDS = 30.0
@@ -85,9 +96,9 @@ def abandon(observed: ObservedRoute, reason: str, message: str, now: datetime) -
     """End a swap before its switch: release every hold, the source goes on serving."""
     source = observed.route.status.swap.from_version
     failed = _failed(observed, Refusal(reason, message), now)
-    held = _holds(observed)
+    held = holds_of(observed)
     return Step(
-        swap=_counted(failed, observed, remaining=_in_flight(_source_pods(observed)) if held else 0),
+        swap=counted(failed, observed, remaining=in_flight(source_pods(observed)) if held else 0),
         actions=toward(observed, source),
         again=True,
     )
@@ -102,7 +113,7 @@ def _prepare(observed: ObservedRoute, now: datetime) -> Step:
         return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
     if not assessment.directable:
         return Step(swap=_with(observed, message=f"{target.name}: waiting to hear of its agents"), actions=actions)
-    if swap.strategy is SwapStrategy.DRAIN_THEN_ROUTE and swap.from_version and _sources(observed):
+    if swap.strategy is SwapStrategy.DRAIN_THEN_ROUTE and swap.from_version and sources(observed):
         return Step(swap=_with(observed, state=SwapState.DRAINING, drain_time=now, message="draining"), again=True)
     return _to_switch(observed, now, "handing over")
 
@@ -115,21 +126,21 @@ def _drain(observed: ObservedRoute, now: datetime) -> Step:
     if not assess(target).serving:
         return abandon(observed, TARGET_UNHEALTHY, f"{target.name}: {assess(target).message}", now)
     hold = Hold(id=swap.id, seconds=route.spec.swap.max_hold_seconds)
-    pods = _all_pods(observed)
+    pods = pods_to_hold(observed)
     calls = tuple(call for pod in pods for call in direct([pod], as_is(pod, hold), "Hold"))
     since = (now - swap.drain_time).total_seconds()
     limit = min(route.spec.swap.max_hold_seconds - RELEASE_MARGIN_SECONDS, route.spec.swap.drain_timeout_seconds)
-    in_flight = _in_flight(_source_pods(observed))
-    state = _with(observed, message=f"{in_flight} requests in flight")
-    waiting = calls or _deaf(observed, since)
-    expired = any(_held(pod, swap.id, HoldOutcome.EXPIRED) for pod in pods)
-    if not waiting and in_flight == 0 and not expired:
+    unanswered = in_flight(source_pods(observed))
+    state = _with(observed, message=f"{unanswered} requests in flight")
+    waiting = calls or is_unheard(observed, since)
+    expired = any(hold_expired(pod, swap.id) for pod in pods)
+    if not waiting and unanswered == 0 and not expired:
         return _to_switch(observed, now, "handing over")
     if since >= limit or expired:
         if route.spec.swap.on_drain_timeout is OnDrainTimeout.ABORT:
-            message = f"{in_flight} requests were still in flight after {since:.1f} s of holding"
+            message = f"{unanswered} requests were still in flight after {since:.1f} s of holding"
             return abandon(observed, DRAIN_TIMEOUT, message, now)
-        return _to_switch(observed, now, f"handing over with {in_flight} requests still in flight")
+        return _to_switch(observed, now, f"handing over with {unanswered} requests still in flight")
     return Step(swap=state, actions=calls, requeue_after=min(limit - since, UNREACHABLE_SECONDS))
 
 
@@ -161,8 +172,8 @@ def _switch(observed: ObservedRoute, now: datetime) -> Step:
     if first:
         return Step(swap=_with(observed), actions=first, requeue_after=UNREACHABLE_SECONDS)
     peers = peers_of(pod for pod in target.live_pods if pod.ready)
-    rest = direct(_source_pods(observed), hand_over(peers, observed.route), "HandOver") if peers else ()
-    waiting = rest or _deaf(observed, since)
+    rest = direct(source_pods(observed), hand_over(peers, observed.route), "HandOver") if peers else ()
+    waiting = rest or is_unheard(observed, since)
     if waiting:
         return Step(swap=_with(observed), actions=rest, requeue_after=UNREACHABLE_SECONDS)
     selected = observed.service is not None and observed.service.selected == target.name
@@ -182,7 +193,7 @@ def _blink(observed: ObservedRoute) -> tuple[Action, ...]:
     """The hold of one who routes first: only until all agents hold, so that none answers after the target has."""
     swap = observed.route.status.swap
     hold = Hold(id=swap.id, seconds=1)
-    pods = [pod for pod in _all_pods(observed) if pod.report and not _handed_over(pod, observed)]
+    pods = [pod for pod in pods_to_hold(observed) if pod.report and not _handed_over(pod, observed)]
     return tuple(call for pod in pods for call in direct([pod], as_is(pod, hold), "Hold"))
 
 
@@ -194,11 +205,11 @@ def _handed_over(pod: ServingPod, observed: ObservedRoute) -> bool:
 def _drain_after(observed: ObservedRoute, now: datetime) -> Step:
     """After the switch: let the requests end that the source had begun."""
     swap = observed.route.status.swap
-    in_flight = _in_flight(_source_pods(observed))
-    left = _drain_left(observed, now)
+    unanswered = in_flight(source_pods(observed))
+    left = drain_left(observed, now)
     keep = _keep_switched(observed)
-    if in_flight and left > 0:
-        return Step(swap=_with(observed, message=f"{in_flight} requests in flight"), actions=keep, requeue_after=left)
+    if unanswered and left > 0:
+        return Step(swap=_with(observed, message=f"{unanswered} requests in flight"), actions=keep, requeue_after=left)
     return Step(
         swap=_with(observed, state=SwapState.VERIFYING, message="verifying"),
         actions=keep,
@@ -213,7 +224,7 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
     assert swap.switch_time is not None
     target = observed.versions[swap.to_version]
     keep = _keep_switched(observed)
-    proof = _proof(observed, target)
+    proof = missing_proof(observed, target)
     if proof:
         if (now - swap.switch_time).total_seconds() > VERIFY_SECONDS + observed.route.spec.swap.drain_timeout_seconds:
             return _go_back(observed, Refusal("VerifyFailed", proof), now)
@@ -223,10 +234,10 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
             serving=swap.to_version,
             requeue_after=PROBE_SECONDS,
         )
-    in_flight = _in_flight(_source_pods(observed))
-    left = _drain_left(observed, now)
-    if in_flight and left > 0:
-        message = f"{in_flight} requests in flight on the source"
+    unanswered = in_flight(source_pods(observed))
+    left = drain_left(observed, now)
+    if unanswered and left > 0:
+        message = f"{unanswered} requests in flight on the source"
         return Step(swap=_with(observed, message=message), actions=keep, serving=swap.to_version, requeue_after=left)
     done = _with(
         observed,
@@ -235,7 +246,7 @@ def _verify(observed: ObservedRoute, now: datetime) -> Step:
         observe_until=_observe_until(observed, now),
         message=f"{target.name} serves",
     )
-    return Step(swap=_counted(done, observed, remaining=in_flight), actions=keep, serving=swap.to_version, again=True)
+    return Step(swap=counted(done, observed, remaining=unanswered), actions=keep, serving=swap.to_version, again=True)
 
 
 def _probe(observed: ObservedRoute, now: datetime) -> tuple[Action, ...]:
@@ -244,22 +255,6 @@ def _probe(observed: ObservedRoute, now: datetime) -> tuple[Action, ...]:
     if probe is not None and (now - probe.at).total_seconds() < PROBE_SECONDS:
         return ()
     return (Probe(expected=f"{observed.route.spec.model}-{swap.to_version}"),)
-
-
-def _proof(observed: ObservedRoute, target: ServingVersion) -> str:
-    """What is still missing until the address is proven to lead to the target; empty when it is."""
-    swap, service, probe = observed.route.status.swap, observed.service, observed.probe
-    assert swap.switch_time is not None
-    if service is None or service.selected != target.name:
-        return "waiting for the Service"
-    addresses = {pod.ip for pod in target.pods}
-    if not service.endpoints or not service.endpoints <= addresses:
-        return "waiting for the Service's endpoints"
-    if probe is None or probe.at < swap.switch_time:
-        return "asking the route which version answers"
-    if probe.answered != target.name:
-        return f"the route answered with {probe.answered or probe.error}, not with {target.name}"
-    return ""
 
 
 def _observe_until(observed: ObservedRoute, now: datetime) -> datetime | None:
@@ -279,9 +274,9 @@ def _go_back(observed: ObservedRoute, why: Refusal, now: datetime) -> Step:
         source not in observed.versions or has_well_pod(observed, swap.to_version)
     ):
         # The other way would be no better.
-        return Step(swap=_counted(failed, observed, remaining=0), serving=swap.to_version, again=True)
+        return Step(swap=counted(failed, observed, remaining=0), serving=swap.to_version, again=True)
     return Step(
-        swap=_counted(failed, observed, remaining=0),
+        swap=counted(failed, observed, remaining=0),
         actions=toward(observed, source),
         serving=source,
         current=source,
@@ -293,51 +288,6 @@ def _keep_switched(observed: ObservedRoute) -> tuple[Action, ...]:
     return toward(observed, observed.route.status.swap.to_version)
 
 
-def _drain_left(observed: ObservedRoute, now: datetime) -> float:
-    swap = observed.route.status.swap
-    began = swap.drain_time or swap.switch_time or now
-    return observed.route.spec.swap.drain_timeout_seconds - (now - began).total_seconds()
-
-
-def _sources(observed: ObservedRoute) -> list[ServingVersion]:
-    """Every loaded version but the target: each may still be reached by a client of the route."""
-    target = observed.route.status.swap.to_version
-    return [v for name, v in observed.versions.items() if name != target and v.pods]
-
-
-def _source_pods(observed: ObservedRoute) -> list[ServingPod]:
-    return [pod for version in _sources(observed) for pod in version.pods]
-
-
-def _all_pods(observed: ObservedRoute) -> list[ServingPod]:
-    """The pods to hold: the sources', and those of a target that hands over until now."""
-    target = observed.versions[observed.route.status.swap.to_version]
-    return [
-        *_source_pods(observed),
-        *(p for p in target.live_pods if p.report and p.report.mode is TrafficMode.HAND_OVER),
-    ]
-
-
-def _deaf(observed: ObservedRoute, since: float) -> bool:
-    """Whether a serving source's agent has not been heard of, and still may be."""
-    return since < UNREACHABLE_SECONDS and any(p.ready and not p.reachable for p in _source_pods(observed))
-
-
-def _held(pod: ServingPod, swap_id: str, outcome: HoldOutcome) -> bool:
-    hold = pod.report.hold if pod.report else None
-    return hold is not None and hold.id == swap_id and hold.outcome is outcome
-
-
-def _in_flight(pods: list[ServingPod]) -> int:
-    return sum(pod.report.in_flight for pod in pods if pod.report)
-
-
-def _holds(observed: ObservedRoute) -> list[HoldReport]:
-    swap_id = observed.route.status.swap.id
-    reports = (pod.report for version in observed.versions.values() for pod in version.pods)
-    return [r.hold for r in reports if r and r.hold and r.hold.id == swap_id]
-
-
 def _with(observed: ObservedRoute, **changes: Any) -> SwapStatus:
     return observed.route.status.swap.model_copy(update=changes)
 
@@ -345,16 +295,3 @@ def _with(observed: ObservedRoute, **changes: Any) -> SwapStatus:
 def _failed(observed: ObservedRoute, why: Refusal, now: datetime) -> SwapStatus:
     message = f"{why.reason}: {why.message}"
     return _with(observed, state=SwapState.FAILED, end_time=now, reason=why.reason, message=message)
-
-
-def _counted(swap: SwapStatus, observed: ObservedRoute, *, remaining: int) -> SwapStatus:
-    holds = _holds(observed)
-    begun = sum(hold.in_flight_at_start for hold in holds)
-    return swap.model_copy(
-        update={
-            "requests_drained": max(begun - remaining, 0),
-            "requests_remaining": remaining,
-            "held_requests": sum(hold.held_requests for hold in holds),
-            "hold_seconds": round(max((hold.longest_hold_seconds for hold in holds), default=0.0), 3),
-        }
-    )
