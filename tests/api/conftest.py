@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from localcluster.apiserver import ApiServer, free_port
 
+from tests.support.conditions import condition_of
+
 PROJECT = Path(__file__).resolve().parents[2]
 JsonObject = dict[str, Any]
 
@@ -179,5 +181,4 @@ def runtime(name: str = "mlserver") -> dict[str, Any]:
 
 
 def condition(resource: dict[str, Any], type_: str) -> dict[str, Any]:
-    conditions = resource.get("status", {}).get("conditions", [])
-    return next((c for c in conditions if c["type"] == type_), {"status": "", "reason": "", "message": ""})
+    return condition_of(resource.get("status", {}), type_)

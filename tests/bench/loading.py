@@ -17,8 +17,9 @@ from pathlib import Path
 from demo.__main__ import install, publish
 from demo.kubectl import run
 
-from tests.e2e.tenant import Object, Tenant, condition_of, model_version, prepared
+from tests.e2e.tenant import Object, Tenant, model_version, prepared
 from tests.e2e.test_many_versions import RUNTIME, bad_versions, runtime_that_has_no_image
+from tests.support.conditions import condition_of
 
 GOOD = 6
 ROUNDS = 2

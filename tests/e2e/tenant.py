@@ -12,6 +12,8 @@ from typing import Any
 
 from demo.kubectl import run, wait_until
 
+from tests.support.conditions import condition_of
+
 FOLDER = Path(__file__).parent
 PROBE = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [[6.0, 2.7, 5.1, 1.6]]}]}
 
@@ -83,15 +85,20 @@ class Tenant:
 
         wait_until(what, lambda: bool(condition()), seconds=seconds, explain=explain or describe)
 
-    def wait_for_reason(self, name: str, *reasons: str, seconds: float = 120) -> str:
+    def wait_for_reason(self, name: str, *reasons: str, kind: str = "modelversion", seconds: float = 120) -> str:
         """The message of Ready, once it has one of these reasons."""
         found: Object = {}
 
         def reached() -> bool:
-            found.update(condition_of(self.status(name)))
+            found.update(condition_of(self.get(kind, name).get("status", {})))
             return found["reason"] in reasons
 
-        self.wait_for(f"{name} is {' or '.join(reasons)}", reached, seconds=seconds, about=name)
+        self.wait_for(
+            f"{name} is {' or '.join(reasons)}",
+            reached,
+            seconds=seconds,
+            explain=lambda: self.kubectl("describe", kind, name)[-3000:] + self.kubectl("get", "pods,modelswap"),
+        )
         return str(found["message"])
 
     def ask(self, service: str, path: str, body: Object = PROBE) -> Object:
@@ -128,11 +135,6 @@ def prepared(images: dict[str, str]) -> Tenant:
     made.kubectl("wait", "--for=condition=Complete", "job/publish", "--timeout=120s")
     made.kubectl("rollout", "status", "deployment/flaky", "--timeout=120s")
     return made
-
-
-def condition_of(status: Object, type_: str = "Ready") -> Object:
-    nothing = {"status": "", "reason": "", "message": ""}
-    return next((c for c in status.get("conditions", []) if c["type"] == type_), nothing)
 
 
 def model_version(model: str, version: str, **spec: Any) -> Object:

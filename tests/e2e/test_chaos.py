@@ -19,7 +19,9 @@ from demo.kubectl import SYSTEM
 from localcluster import cluster
 from localcluster.layout import Layout
 
-from .tenant import Object, Tenant, artifact, condition_of, model_route, model_version
+from tests.support.conditions import condition_of
+
+from .tenant import Object, Tenant, artifact, model_route, model_version
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOAD = PROJECT / "deploy" / "demo" / "scripts" / "load.py"

@@ -10,7 +10,9 @@ import pytest
 from demo.__main__ import install
 from demo.kubectl import SYSTEM, run
 
-from .tenant import Tenant, condition_of, model_route, model_version
+from tests.support.conditions import condition_of
+
+from .tenant import Tenant, model_route, model_version
 
 CACHE = f"/var/tmp/modelswap-artifacts-{uuid.uuid4().hex[:8]}"  # noqa: S108 - of the node
 """Of this run: what an earlier one has kept would hide a cache that keeps nothing."""

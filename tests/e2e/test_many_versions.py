@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from demo.kubectl import run
 
-from .tenant import Object, Tenant, artifact, condition_of, model_version
+from tests.support.conditions import condition_of
+
+from .tenant import Object, Tenant, artifact, model_version
 
 RUNTIME = "no-such-image"
 QUICK = {"state": "Loaded", "timeoutSeconds": 180, "maxAttempts": 2}

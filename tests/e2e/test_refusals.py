@@ -7,34 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from demo.kubectl import DemoError, kubectl, wait_until
+from demo.kubectl import DemoError, kubectl
+
+from tests.support.conditions import condition_of
 
 from .conftest import Demonstration
+from .tenant import Tenant
 
-
-def get(kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(kubectl("get", kind, name, "--output=json"))
-    return found
-
-
-def condition(resource: dict[str, Any], type_: str) -> dict[str, Any]:
-    conditions = resource.get("status", {}).get("conditions", [])
-    return next((c for c in conditions if c["type"] == type_), {"status": "", "reason": "", "message": ""})
-
-
-def wait_for_reason(kind: str, name: str, reason: str) -> str:
-    """The message of Ready, once it has this reason."""
-    wait_until(
-        f"{kind} {name} is {reason}",
-        lambda: condition(get(kind, name), "Ready")["reason"] == reason,
-        seconds=120,
-        explain=lambda: kubectl("describe", kind, name)[-2500:],
-    )
-    return str(condition(get(kind, name), "Ready")["message"])
+DEMO = Tenant("modelswap-demo")
 
 
 def copy_of_iris(version: str, **changes: Any) -> dict[str, Any]:
-    spec = get("modelversion", "iris-1.0.0")["spec"] | {"version": version} | changes
+    spec = DEMO.get("modelversion", "iris-1.0.0")["spec"] | {"version": version} | changes
     return {
         "apiVersion": "modelswap.dev/v1alpha1",
         "kind": "ModelVersion",
@@ -55,11 +39,11 @@ def route_to(version: str) -> None:
 def serves_before_and_after(demo: Demonstration) -> Iterator[None]:
     assert demo.exit_code == 0, demo.output
     yield
-    route = get("modelroute", "iris")
+    route = DEMO.get("modelroute", "iris")
     assert route["status"]["currentVersion"] == "1.0.0"
-    assert condition(route, "Healthy")["status"] == "True"
+    assert condition_of(route["status"], "Healthy")["status"] == "True"
     route_to("1.0.0")
-    wait_for_reason("modelroute", "iris", "Serving")
+    DEMO.wait_for_reason("iris", "Serving", kind="modelroute")
 
 
 @pytest.fixture
@@ -83,13 +67,13 @@ def test_a_version_with_a_v_is_refused_by_the_api_server() -> None:
 
 @pytest.mark.requirement("MM-8")
 def test_a_wrong_checksum_is_told_with_both_sums(extra_version: str) -> None:
-    artifact = get("modelversion", "iris-1.0.0")["spec"]["artifact"] | {"sha256": "0" * 64}
+    artifact = DEMO.get("modelversion", "iris-1.0.0")["spec"]["artifact"] | {"sha256": "0" * 64}
     create(copy_of_iris(extra_version, artifact=artifact))
-    message = wait_for_reason("modelversion", f"iris-{extra_version}", "LoadFailed")
+    message = DEMO.wait_for_reason(f"iris-{extra_version}", "LoadFailed")
     assert "but spec.artifact.sha256 says 0000" in message
     assert "Register a version with the right one" in message
     route_to(extra_version)
-    message = wait_for_reason("modelroute", "iris", "TargetLoadFailed")
+    message = DEMO.wait_for_reason("iris", "TargetLoadFailed", kind="modelroute")
     assert "sha256" in message
 
 
@@ -97,32 +81,31 @@ def test_a_wrong_checksum_is_told_with_both_sums(extra_version: str) -> None:
 def test_a_missing_artifact_is_told(extra_version: str) -> None:
     artifact = {"uri": "s3://models/iris/nowhere/", "secretRef": {"name": "model-store"}}
     create(copy_of_iris(extra_version, artifact=artifact))
-    assert "there is nothing under s3://models/iris/nowhere/" in wait_for_reason(
-        "modelversion", f"iris-{extra_version}", "LoadFailed"
-    )
+    message = DEMO.wait_for_reason(f"iris-{extra_version}", "LoadFailed")
+    assert "there is nothing under s3://models/iris/nowhere/" in message
 
 
 def test_an_unknown_runtime_is_told(extra_version: str) -> None:
     create(copy_of_iris(extra_version, runtime={"name": "no-such-runtime"}))
-    message = wait_for_reason("modelversion", f"iris-{extra_version}", "RuntimeNotFound")
+    message = DEMO.wait_for_reason(f"iris-{extra_version}", "RuntimeNotFound")
     assert "there is no ModelRuntime no-such-runtime" in message
 
 
 @pytest.mark.requirement("HS-7", "VM-1")
 def test_a_route_to_a_version_that_does_not_exist_is_told() -> None:
     route_to("9.9.9")
-    message = wait_for_reason("modelroute", "iris", "VersionNotFound")
+    message = DEMO.wait_for_reason("iris", "VersionNotFound", kind="modelroute")
     assert "there is no ModelVersion iris-9.9.9" in message
     assert "1.1.0, 1.0.0" in message
 
 
 @pytest.mark.requirement("HS-4")
 def test_a_model_whose_sample_answer_is_wrong_is_never_routed(extra_version: str) -> None:
-    sample = get("modelversion", "iris-1.0.0")["spec"]["sample"]
+    sample = DEMO.get("modelversion", "iris-1.0.0")["spec"]["sample"]
     sample["expect"]["values"][0]["values"] = [77]
-    artifact = get("modelversion", "iris-1.1.0")["spec"]["artifact"]
+    artifact = DEMO.get("modelversion", "iris-1.1.0")["spec"]["artifact"]
     create(copy_of_iris(extra_version, sample=sample, artifact=artifact))
     route_to(extra_version)
-    message = wait_for_reason("modelversion", f"iris-{extra_version}", "Unhealthy")
+    message = DEMO.wait_for_reason(f"iris-{extra_version}", "Unhealthy")
     assert "sample inference has" in message
-    assert get("modelroute", "iris")["status"]["swap"]["state"] == "Preparing"
+    assert DEMO.get("modelroute", "iris")["status"]["swap"]["state"] == "Preparing"

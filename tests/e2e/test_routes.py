@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from demo.kubectl import DemoError
 
-from .tenant import PROBE, Object, Tenant, artifact, condition_of, model_route, model_version
+from tests.support.conditions import condition_of
+
+from .tenant import PROBE, Object, Tenant, artifact, model_route, model_version
 
 OLD, NEW = "1.0.0", "1.1.0"
 FAIL, SLOW, WRONG = "/tmp/fail", "/tmp/slow", "/tmp/wrong"  # noqa: S108 - in the container: see scripts/publish.py

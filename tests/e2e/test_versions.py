@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from demo.kubectl import SYSTEM, DemoError, run
 
-from .tenant import PROBE, Tenant, artifact, condition_of, model_route, model_version
+from tests.support.conditions import condition_of
+
+from .tenant import PROBE, Tenant, artifact, model_route, model_version
 
 INFER = "/v2/models/{}/infer"
 REQUESTS = 25
