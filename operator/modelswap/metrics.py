@@ -12,7 +12,7 @@ API_CALLS = Counter("modelswap_kubernetes_requests_total", "Requests to the Kube
 AGENT_CALLS = Counter("modelswap_agent_requests_total", "Requests to agents", ["call", "result"])
 AGENTS = Gauge("modelswap_agents_connected", "Agents that the operator is in touch with")
 LEADER = Gauge("modelswap_leader", "Whether this replica leads")
-SWAPS = Counter("modelswap_swaps_total", "Swaps that ended", ["kind", "result"])
+SWAPS = Counter("modelswap_swaps_total", "Swaps that ended", ["kind", "trigger", "result"])
 SWAP_SECONDS = Histogram(
     "modelswap_swap_seconds",
     "Time from a swap's start to its end",

@@ -218,7 +218,8 @@ class Reconciler:
         if swap.state == observed.route.status.swap.state or swap.end_time is None or swap.start_time is None:
             return
         kind = swap.kind.value
-        metrics.SWAPS.labels(kind, "completed" if swap.state is SwapState.COMPLETED else "failed").inc()
+        result = "completed" if swap.state is SwapState.COMPLETED else "failed"
+        metrics.SWAPS.labels(kind, swap.trigger.value, result).inc()
         metrics.SWAP_SECONDS.labels(kind).observe((swap.end_time - swap.start_time).total_seconds())
         metrics.SWAP_HOLD_SECONDS.labels(kind).observe(swap.hold_seconds)
         metrics.REQUESTS_DRAINED.labels(kind).inc(swap.requests_drained)
