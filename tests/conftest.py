@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+TESTS = Path(__file__).parent
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("suite")
 
 
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+    """Two, side by side: tests of the cluster wait most of the time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "cluster" if nodeid.startswith("tests/e2e/") else "rest"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    """Of `--numprocesses=2`."""
+    return Lanes(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Cheap tests first, the cluster last: what is broken shows early."""
     order = {"unit": 0, "simulation": 1, "dataplane": 2, "api": 3, "e2e": 4}
-    items.sort(key=lambda item: order.get(item.path.parts[-2], 0))
-    for item in items:
-        # Two lanes side by side: tests of the cluster wait most of the time.
-        item.add_marker(pytest.mark.xdist_group("cluster" if item.path.parts[-2] == "e2e" else "rest"))
+    items.sort(key=lambda item: order.get(_tier(item), 0))
+
+
+def _tier(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]

@@ -87,8 +87,9 @@ class Tree:
 
         """
         for link in self._links:
-            if not stays_inside(self.root, link):
-                raise unsafe(self._shown, f"its link {str(link)!r} leads out of it")
+            with self._bad_names():
+                if not stays_inside(self.root, link):
+                    raise unsafe(self._shown, f"its link {str(link)!r} leads out of it")
 
     @contextmanager
     def _opened(self, archive: Path) -> Iterator[Iterator[Entry]]:

@@ -241,10 +241,15 @@ def _hostile(entries: list[tuple[str, bytes, str, bytes]]) -> bytes:
 
 def _everything(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in _paths(folder):
         state = path.lstat()
         found[str(path)] = (state.st_mode, path.read_bytes() if stat.S_ISREG(state.st_mode) else None)
     return found
+
+
+def _paths(folder: Path) -> list[Path]:
+    """All below it. `Path.rglob` asks where links lead, and fails at a link to a name that is too long."""
+    return sorted(Path(top, name) for top, folders, files in os.walk(folder) for name in (*folders, *files))
 
 
 def _check_nothing_got_out(content: bytes, *, layer: bool) -> None:
@@ -268,7 +273,7 @@ def _check_in(base: Path, content: bytes, *, layer: bool) -> None:
         whole = True
     after = _everything(outside)
     assert {name: value for name, value in after.items() if not name.startswith(f"{inside}/")} == before
-    for path in inside.rglob("*"):
+    for path in _paths(inside):
         mode = path.lstat().st_mode
         assert mode & 0o6000 == 0
         assert stat.S_IFMT(mode) in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -281,6 +286,7 @@ def _check_in(base: Path, content: bytes, *, layer: bool) -> None:
 @given(MEMBERS, st.booleans())
 @example([("a", tarfile.SYMTYPE, "..", b""), ("a/a", tarfile.REGTYPE, "", b"x")], True)
 @example([(".wh..wh..opq", tarfile.REGTYPE, "", b"")], True)
+@example([("a", tarfile.SYMTYPE, "x" * 256, b"")], False)
 def test_nothing_that_an_archive_holds_gets_out(entries: list[tuple[str, bytes, str, bytes]], layer: bool) -> None:
     _check_nothing_got_out(_hostile(entries), layer=layer)
 
