@@ -23,23 +23,16 @@ TITLES = {
 
 
 def write_page(found: list[Figures], rounds: int) -> None:
-    """Write the page and both plots."""
+    """Write the page and its plots."""
     (DOCS / "benchmarks").mkdir(exist_ok=True)
-    _bars(
-        "Requests that failed, and old answers after the first new one",
-        found,
-        {"failed": [f.failed for f in found], "old after new": [f.old_after_first_new for f in found]},
-        "swap-answers.svg",
-    )
-    _bars(
-        "From apply to done, in seconds",
-        found,
-        {
-            "median": [f.apply_to_done_seconds["p50"] for f in found],
-            "longest": [f.apply_to_done_seconds["max"] for f in found],
-        },
-        "swap-seconds.svg",
-    )
+    _bars("Requests that failed", found, {"failed": [f.failed for f in found]}, "swap-failed.svg")
+    old = {"old answers": [f.old_after_first_new for f in found]}
+    _bars("Old answers after the first new one", found, old, "swap-old-answers.svg")
+    seconds = {
+        "median": [f.apply_to_done_seconds["p50"] for f in found],
+        "longest": [f.apply_to_done_seconds["max"] for f in found],
+    }
+    _bars("From apply to done, in seconds", found, seconds, "swap-seconds.svg")
     text = string.Template((Path(__file__).parent / "benchmarks.md").read_text())
     rows = "\n".join(_row(figure) for figure in found)
     (DOCS / "benchmarks.md").write_text(text.substitute(ROUNDS=rounds, ROWS=rows, MACHINE=_machine()))
@@ -56,13 +49,23 @@ def _row(figure: Figures) -> str:
 
 
 def _bars(title: str, found: list[Figures], series: dict[str, list[float]] | dict[str, list[int]], name: str) -> None:
-    style = CleanStyle(font_family="sans-serif", background="white", plot_background="white")
-    chart = pygal.HorizontalBar(
-        title=title, style=style, height=360, width=860, print_values=True, legend_at_bottom=True, js=[]
+    style = CleanStyle(
+        font_family="sans-serif", background="white", plot_background="white", value_font_size=13, label_font_size=13
     )
-    chart.x_labels = [TITLES[figure.way] for figure in found]
+    chart = pygal.HorizontalBar(
+        title=title,
+        style=style,
+        height=300 if len(series) == 1 else 400,
+        width=860,
+        print_values=True,
+        print_values_position="top",
+        show_legend=len(series) > 1,
+        legend_at_bottom=True,
+        js=[],
+    )
+    chart.x_labels = [TITLES[figure.way] for figure in reversed(found)]  # the first one comes out lowest
     for label, values in series.items():
-        chart.add(label, values)
+        chart.add(label, values[::-1])
     (DOCS / "benchmarks" / name).write_bytes(chart.render(is_unicode=False, pretty_print=True))
 
 
