@@ -40,8 +40,9 @@ def follows(pod: ServingPod, request: TrafficRequest) -> bool:
         return True
     if report.mode is not request.mode:
         return False
-    handing = (report.peers, report.upgraded_seconds)
-    if request.mode is TrafficMode.HAND_OVER and handing != (request.peers, request.upgraded_seconds):
+    # An agent of an earlier release tells no limit, and would be told one for ever.
+    limited = report.upgraded_seconds in (None, request.upgraded_seconds)
+    if request.mode is TrafficMode.HAND_OVER and not (limited and report.peers == request.peers):
         return False
     holding = report.hold is not None and report.hold.outcome is HoldOutcome.HOLDING
     if request.hold is None:
