@@ -82,8 +82,8 @@ class Storm:
             yield
             out, _ = process.communicate(timeout=seconds + 30)
         finally:
-            process.kill()
-            process.wait(timeout=10)
+            with process:
+                process.kill()
         self.summary = json.loads(out.splitlines()[-1])["summary"]
 
     def lost_nothing(self) -> None:
@@ -174,13 +174,13 @@ def test_the_lead_moves_in_the_middle_of_a_swap(storm: Storm) -> None:
 
 @pytest.mark.requirement("HS-10")
 def test_a_serving_pod_is_deleted_in_the_middle_of_a_swap(storm: Storm) -> None:
-    with storm.load(30):
+    with storm.load(60):
         storm.ask_for(NEW)
         storm.wait_for(NEW, "Draining")
         for version in (OLD, NEW):
             pod = storm.tenant.pods(f"storm-{version}")[0]["metadata"]["name"]
             storm.tenant.kubectl("delete", "pod", pod, "--wait=false")
-        storm.wait_for(NEW, "Completed", seconds=25)
+        storm.wait_for(NEW, "Completed", seconds=55)
     storm.lost_nothing()
 
 

@@ -77,8 +77,13 @@ class Route:
 
     def tell(self, version: str, *command: str) -> None:
         """Run a command beside the model."""
-        for pod in self.tenant.pods(f"hot-{version}"):
-            self.tenant.kubectl("exec", pod["metadata"]["name"], "--container=model-server", "--", *command)
+        self.tenant.kubectl("exec", self.pod(version), "--container=model-server", "--", *command)
+
+    def pod(self, version: str) -> str:
+        """The one that serves; others may be on their way out."""
+        pods = self.tenant.pods(f"hot-{version}")
+        [name] = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return str(name)
 
     @contextmanager
     def moody(self, version: str, file: str) -> Iterator[None]:
@@ -108,8 +113,7 @@ class Route:
 
     def in_flight(self, version: str, backend: str) -> int:
         """As HAProxy itself tells."""
-        [pod] = self.tenant.pods(f"hot-{version}")
-        path = f"/api/v1/namespaces/{self.tenant.namespace}/pods/{pod['metadata']['name']}:8404/proxy/metrics"
+        path = f"/api/v1/namespaces/{self.tenant.namespace}/pods/{self.pod(version)}:8404/proxy/metrics"
         text = self.tenant.kubectl("get", "--raw", path)
         metric = f'haproxy_backend_current_sessions{{proxy="{backend}"}}'
         line = next(line for line in text.splitlines() if line.startswith(metric))

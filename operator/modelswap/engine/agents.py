@@ -27,6 +27,8 @@ POLL_SECONDS = 25
 POLL_TIMEOUT = aiohttp.ClientTimeout(total=POLL_SECONDS + 5, connect=2)
 RETRY_SECONDS = 0.25
 RETRY_SECONDS_MAX = 5.0
+REFUSED_SECONDS = 1.0
+"""Before an agent that did not do as told is asked again."""
 LOST_AFTER = 2
 """Polls that fail in a row before an agent counts as out of reach."""
 
@@ -142,13 +144,13 @@ class AgentMonitor:
         """The newest report, or None when the agent does not answer."""
         return self._reports.get(pod_uid)
 
-    def follow(self, agent: Agent) -> None:
-        """Be in touch with an agent from now on."""
+    def follow(self, agent: Agent, *, after: float = 0.0) -> None:
+        """Be in touch with an agent from now on, or in so many seconds."""
         if self._agents.get(agent.pod_uid) == agent:
             return
         self.drop(agent.pod_uid)
         self._agents[agent.pod_uid] = agent
-        self._tasks[agent.pod_uid] = asyncio.create_task(self._poll(agent), name=f"agent {agent.ip}")
+        self._tasks[agent.pod_uid] = asyncio.create_task(self._poll(agent, after), name=f"agent {agent.ip}")
 
     def drop(self, pod_uid: str) -> None:
         """Forget an agent whose pod has gone."""
@@ -168,7 +170,14 @@ class AgentMonitor:
         agent = self._agents.get(pod_uid)
         if agent is None:
             raise AgentError(f"the agent of pod {pod_uid} is not known")
-        report = await self._client.direct(agent, request)
+        try:
+            report = await self._client.direct(agent, request)
+        except AgentError:
+            # What it said last holds no more; a poll that begins anew hears of it soon, if it is well.
+            self.drop(pod_uid)
+            self.follow(agent, after=REFUSED_SECONDS)
+            self._changed(agent)
+            raise
         self._note(agent, report)
 
     async def close(self) -> None:
@@ -179,7 +188,8 @@ class AgentMonitor:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
-    async def _poll(self, agent: Agent) -> None:
+    async def _poll(self, agent: Agent, begin_after: float) -> None:
+        await asyncio.sleep(begin_after)
         after: str | None = None
         failures = 0
         while True:
