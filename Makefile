@@ -27,7 +27,7 @@ demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real clu
 
 test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)
 	@$(LOCAL) test-tools && images=$$($(LOCAL) images) && \
-	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest --numprocesses=2 $(ARGS)
+	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest $(ARGS)
 
 simulate: $(VENV)/ready ## A long run of the simulation (STEPS=1000000)
 	@MODELSWAP_SIMULATION_STEPS=$(or $(STEPS),1000000) $(PYTHON) -m pytest tests/simulation $(ARGS)

@@ -23,7 +23,7 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
-    """Of `--numprocesses=2`."""
+    """Of `make test ARGS=--numprocesses=2`, on a machine with cores to spare."""
     return Lanes(config, log)
 
 

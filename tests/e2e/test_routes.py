@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -304,8 +304,8 @@ def test_a_route_to_the_version_that_serves_is_no_swap(route: Route) -> None:
 def test_a_version_that_fails_its_requests_is_rolled_back_and_rejected(route: Route) -> None:
     route.serve(NEW, history=10, rollback={"maxErrorPercent": 20, "minRequests": 5})
     with route.moody(NEW, FAIL):
-        for _ in range(8):
-            with pytest.raises(DemoError):
+        for _ in range(8):  # the last ones may be answered by the version gone back to
+            with suppress(DemoError):
                 route.tenant.ask("hot", INFER)
         swap = route.wait_for("it is rolled back", to=OLD, state="Completed")
     assert (swap["kind"], swap["trigger"]) == ("Rollback", "ErrorPercent")

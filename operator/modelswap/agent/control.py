@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 OPERATOR = "operator.modelswap.internal"
 """The one name that may control an agent."""
 LONGEST_POLL = 60.0
-TERMINATION_NOTICE_SECONDS = 3.0
-"""How long after the model server the agent may be told that the pod ends."""
+TERMINATION_NOTICE_SECONDS = 10.0
+"""How long after the model server the agent may be told that the pod ends: its hook is a program that has to start, and
+on a busy node that took more than three seconds, in which requests met a model server that had ended."""
 DRAIN_SECONDS_MAX = 50.0
 CONNECTION_SECONDS = 10.0
 """How long an ending pod waits for clients to leave with an answer. Then it takes no new connections, and tells those
