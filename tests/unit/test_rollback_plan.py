@@ -147,6 +147,16 @@ def test_a_change_tries_a_rejected_version_again(change: str) -> None:
     assert world.status["rejected"] == []
 
 
+def test_a_rejection_that_a_change_has_lifted_does_not_come_back_by_itself() -> None:
+    world = swapped()
+    answers(world, "1.1.0", good=0, bad=50)
+    look_on(world)
+    world.change_version("1.1.0", replicas=0)
+    look_on(world)
+    assert world.status["rejected"] == []
+    assert condition(world, "Stalled")["reason"] == "TargetScaledToZero"
+
+
 def test_a_range_takes_the_next_best_of_what_is_not_rejected() -> None:
     world = served("1.0.0")
     world.ask(version=">=1.0.0,<3.0.0")
