@@ -120,7 +120,7 @@ class World:
 
     def __post_init__(self) -> None:
         for version in VERSIONS:
-            self.resources[version] = model_version(version, replicas=PODS)
+            self.resources[version] = model_version(version, replicas=PODS, kept=True)
             for _ in range(PODS):
                 self.add_pod(version)
 
@@ -167,7 +167,9 @@ class World:
 
     def create_version(self, version: str) -> None:
         if version not in self.resources:
-            body = model_version(version, replicas=PODS).model_dump(by_alias=True, mode="json", exclude_none=True)
+            body = model_version(version, replicas=PODS, kept=True).model_dump(
+                by_alias=True, mode="json", exclude_none=True
+            )
             body["metadata"]["uid"] = f"uid-{version}-{self.born}"
             self.resources[version] = ModelVersion.model_validate(body)
             for _ in range(PODS):

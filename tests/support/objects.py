@@ -38,9 +38,12 @@ def runtime() -> ModelRuntime:
     return ModelRuntime.model_validate({"metadata": {"name": "mlserver"}, "spec": spec})
 
 
-def model_version(version: str, *, model: str = "iris", status: Any = None, **spec: Any) -> ModelVersion:
+def model_version(
+    version: str, *, model: str = "iris", status: Any = None, kept: bool = False, **spec: Any
+) -> ModelVersion:
+    """A version; `kept` from being deleted, as one that a route leads to."""
     body = {
-        "metadata": meta(f"{model}-{version}"),
+        "metadata": meta(f"{model}-{version}", finalizers=["modelswap.dev/routed"] if kept else []),
         "spec": {
             "model": model,
             "version": version,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from modelswap.api.agent import TrafficMode
+from modelswap.api.v1alpha1.model_version import ModelVersionStatus
 from modelswap.planning.observed import ProbeResult
 from modelswap.planning.plan import Apply, Direct, Plan, Probe
 
@@ -255,3 +256,24 @@ def test_the_address_is_not_asked_faster_than_it_may_change() -> None:
     assert soon.requeue_after == pytest.approx(0.25)
     world.elapse(0.3)
     assert any(isinstance(a, Probe) for a in world.plan().actions)
+
+
+@pytest.mark.requirement("VM-2")
+def test_a_swap_waits_for_a_target_that_might_vanish() -> None:
+    world = served()
+    kept = world.resources["1.1.0"]
+    loose = kept.metadata.model_copy(update={"finalizers": ()})
+    world.resources["1.1.0"] = kept.model_copy(update={"metadata": loose})
+    ask(world, "1.1.0")
+    look(world, 10)
+    assert world.status["swap"]["state"] == "Preparing"
+    assert "kept from being unloaded" in world.status["swap"]["message"]
+    going = {"type": "Reconciling", "status": "True", "reason": "Removing", "lastTransitionTime": world.now.isoformat()}
+    status = ModelVersionStatus.model_validate({"conditions": [going]})
+    world.resources["1.1.0"] = kept.model_copy(update={"status": status})
+    look(world, 10)
+    assert world.status["swap"]["state"] == "Preparing"
+    assert "loaded afresh" in world.status["swap"]["message"]
+    world.resources["1.1.0"] = kept
+    world.settle()
+    assert world.status["currentVersion"] == "1.1.0"

@@ -8,7 +8,7 @@ import pytest
 from modelswap.api.agent import FetchResult
 from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.planning.observed import ContainerState, ObservedVersion, ServingVersion
-from modelswap.planning.plan import Apply, Delete, IssueCertificate, Plan
+from modelswap.planning.plan import Apply, Delete, IssueCertificate, Plan, SetFinalizer
 from modelswap.planning.registry import Versions
 from modelswap.planning.versions import plan_version
 
@@ -70,6 +70,36 @@ def test_an_unneeded_version_leaves_nothing_behind() -> None:
     version = serving(model_version("1.0.0"), pod("iris-1.0.0.pod0"))
     plan = plan_of(version)
     assert {a.kind for a in plan.actions if isinstance(a, Delete)} == {"Deployment", "Service", "ConfigMap", "Secret"}
+    assert ready(plan)["reason"] == "Unloading"
+
+
+@pytest.mark.requirement("VM-2")
+def test_a_version_is_not_unloaded_at_the_look_that_lets_it_go() -> None:
+    version = serving(model_version("1.0.0", kept=True), pod("iris-1.0.0.pod0"))
+    plan = plan_of(version)
+    assert [type(action) for action in plan.actions] == [SetFinalizer], "a route may have begun to lead there meanwhile"
+    again = plan_of(after(version, plan), model_route("1.0.0"))
+    assert not any(isinstance(action, Delete) for action in again.actions)
+    assert ready(again)["reason"] == "Healthy"
+
+
+@pytest.mark.requirement("VM-2")
+def test_a_removal_that_has_begun_is_carried_through_before_the_version_is_loaded_again() -> None:
+    version = serving(model_version("1.0.0"), pod("iris-1.0.0.pod0"))
+    version = after(version, plan_of(version))
+    # What was deleted is not heard of yet, and a route needs the version again.
+    plan = plan_of(version, model_route("1.0.0"))
+    assert plan.actions
+    assert all(isinstance(action, Delete) for action in plan.actions)
+    assert ready(plan)["reason"] == "Unloading"
+    assert "afresh" in ready(plan)["message"]
+    version = replace(after(version, plan), children={})
+    assert plan_of(version, model_route("1.0.0")).actions == (), "its pods are still there"
+    # A pod that nothing has in charge would be waited for in vain.
+    orphan = replace(version, pods=(pod("iris-1.0.0.pod0", orphaned=True),))
+    assert any(isinstance(action, Apply) for action in plan_of(orphan, model_route("1.0.0")).actions)
+    gone = replace(version, pods=())
+    assert any(isinstance(action, Apply) for action in plan_of(gone, model_route("1.0.0")).actions)
 
 
 @pytest.mark.requirement("VM-2")
@@ -113,8 +143,9 @@ def test_a_wrong_checksum_ends_the_load_at_once_and_says_what_to_change() -> Non
     assert ready(plan)["reason"] == "LoadFailed"
     assert "sha256" in ready(plan)["message"]
     assert condition(plan, "Stalled")["status"] == "True"
-    assert any(isinstance(a, Delete) for a in plan.actions)
     assert any(e.warning and e.reason == "LoadFailed" for e in plan.events)
+    assert any(isinstance(a, Delete) for a in plan.actions)
+    assert condition(plan, "Reconciling")["reason"] == "Removing"
     # With its pods gone it stays failed: nothing is tried again by itself.
     gone = serving(after(version, plan).resource, children=False)
     without_pods = plan_of(gone, model_route("1.0.0"))

@@ -26,6 +26,7 @@ def serving_pod(body: Body, report: AgentReport | None, measured_memory: int | N
         ip=status.get("podIP", ""),
         ready=_condition(status, "Ready").get("status") == "True",
         terminating="deletionTimestamp" in meta or status.get("phase") in ("Failed", "Succeeded"),
+        orphaned=not any(owner.get("controller") for owner in meta.get("ownerReferences", ())),
         **_end_of(status),
         unschedulable=_unschedulable(status),
         fetch=container_state(statuses.get(FETCH, {})),

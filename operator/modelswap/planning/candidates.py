@@ -5,14 +5,18 @@ from __future__ import annotations
 from modelswap.api.v1alpha1.model_version import LoadState
 
 from .assessment import assess
-from .needs import former_versions, load_failed
+from .needs import former_versions, is_kept, load_failed
 from .observed import ObservedRoute, Refusal, ServingVersion
 from .rejection import in_force
+
+TARGET_DELETED = "TargetDeleted"
 
 
 def unfit(version: ServingVersion) -> Refusal | None:
     """Why a version cannot come to serve as long as it is as it is; None when it can."""
-    spec = version.resource.spec
+    spec, meta = version.resource.spec, version.resource.metadata
+    if meta.deletion_timestamp and not is_kept(version.resource):
+        return Refusal(TARGET_DELETED, f"{version.name} is being deleted")
     if load_failed(version.resource):
         return Refusal("TargetLoadFailed", f"{version.name} failed to load: {version.resource.status.last_error}")
     if spec.load.state is LoadState.UNLOADED:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelswap.api.v1alpha1.model_route import ModelRoute, RejectedVersion, SwapState
 from modelswap.api.v1alpha1.model_version import ModelVersion
-from modelswap.manifests.labels import RETRY
+from modelswap.manifests.labels import RETRY, ROUTED_FINALIZER
 
 from .conditions import find
 from .registry import Versions
@@ -19,6 +19,7 @@ ACTIVE = frozenset({SwapState.PREPARING, SwapState.DRAINING, SwapState.SWAPPING,
 
 LOAD_FAILED = "LoadFailed"
 REJECTED = "Rejected"
+REMOVING = "Removing"
 
 
 def load_failed(version: ModelVersion) -> bool:
@@ -31,6 +32,17 @@ def load_failed(version: ModelVersion) -> bool:
         and stalled.observed_generation == version.metadata.generation
         and version.status.retry == version.metadata.annotations.get(RETRY, "")[:256]
     )
+
+
+def is_kept(version: ModelVersion) -> bool:
+    """Whether the version cannot vanish: only its own plan says so, and only for a route that leads there."""
+    return ROUTED_FINALIZER in version.metadata.finalizers
+
+
+def removal_has_begun(version: ModelVersion) -> bool:
+    """Whether the version's pods go for certain: what has been deleted may not be heard of yet."""
+    reconciling = find(version.status.conditions, "Reconciling")
+    return reconciling is not None and reconciling.status == "True" and reconciling.reason == REMOVING
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class ServingPod:
     ip: str = ""
     ready: bool = False
     terminating: bool = False
+    orphaned: bool = False
+    """Whether nothing in the cluster has it in charge, so that nothing ends it either."""
     failed_reason: str = ""
     """Why Kubernetes has ended the pod for good, such as `Evicted`; empty when it has not."""
     failed_message: str = ""

@@ -8,10 +8,12 @@ from typing import Any
 
 from modelswap.api.agent import Hold
 from modelswap.api.v1alpha1.model_route import OnDrainTimeout, SwapKind, SwapState, SwapStatus, SwapStrategy
+from modelswap.api.v1alpha1.model_version import ModelVersion
 
 from .assessment import assess
-from .candidates import has_well_pod, unfit
+from .candidates import TARGET_DELETED, has_well_pod, unfit
 from .counts import count
+from .needs import is_kept, removal_has_begun
 from .observed import ObservedRoute, Refusal, ServingPod, ServingVersion
 from .plan import Action, Probe
 from .rejection import TARGET_UNHEALTHY, errors_of_target
@@ -64,7 +66,7 @@ def advance(observed: ObservedRoute, now: datetime) -> Step:
         if fault := _fault(observed, target, now):
             return _go_back(observed, fault, now)
     elif target is None:
-        return abandon(observed, "TargetDeleted", "the target has been deleted", now)
+        return abandon(observed, TARGET_DELETED, "the target has been deleted", now)
     elif refusal := unfit(target):
         return abandon(observed, refusal.reason, refusal.message, now)
     steps = {
@@ -79,7 +81,7 @@ def advance(observed: ObservedRoute, now: datetime) -> Step:
 def _fault(observed: ObservedRoute, target: ServingVersion | None, now: datetime) -> Refusal | None:
     """Why requests that have been switched to the target must go back: it is lost, or answers badly."""
     if target is None:
-        return Refusal("TargetDeleted", "the target has been deleted")
+        return Refusal(TARGET_DELETED, "the target has been deleted")
     found = assess(target)
     if not found.ready and has_well_pod(observed, observed.route.status.swap.from_version):
         if refusal := unfit(target):
@@ -111,11 +113,22 @@ def _prepare(observed: ObservedRoute, now: datetime) -> Step:
     assessment = assess(target)
     if not assessment.serving:
         return Step(swap=_with(observed, message=f"{target.name}: {assessment.message}"), actions=actions)
+    if reason := _may_vanish(target.resource):
+        return Step(swap=_with(observed, message=f"{target.name}: {reason}"), actions=actions)
     if not assessment.directable:
         return Step(swap=_with(observed, message=f"{target.name}: waiting to hear of its agents"), actions=actions)
     if swap.strategy is SwapStrategy.DRAIN_THEN_ROUTE and swap.from_version and sources(observed):
         return Step(swap=_with(observed, state=SwapState.DRAINING, drain_time=now, message="draining"), again=True)
     return _to_switch(observed, now, "handing over")
+
+
+def _may_vanish(target: ModelVersion) -> str:
+    """Why the target might go the moment after a switch to it; empty when it is kept."""
+    if removal_has_begun(target):
+        return "waiting until it is unloaded, to be loaded afresh"
+    if not is_kept(target):
+        return "waiting until it is kept from being unloaded and deleted"
+    return ""
 
 
 def _drain(observed: ObservedRoute, now: datetime) -> Step:

@@ -15,7 +15,7 @@ from .assessment import Assessment, Stage
 from .conditions import Verdict, find, progress, settle
 from .counts import count, gpu_memory, memory
 from .failures import failures
-from .needs import LOAD_FAILED, load_failed
+from .needs import LOAD_FAILED, REMOVING, load_failed, removal_has_begun
 from .observed import ObservedVersion, Refusal, ServingVersion
 from .plan import Action, Event, Plan
 
@@ -41,6 +41,8 @@ class Outlook:
     """Whether it is to be loaded."""
     failure: str
     """Why its load is given up now; empty when it is not."""
+    removing: bool
+    """Whether what there is of it goes now, whatever is wanted: it would be loaded afresh."""
     routes_in_need: list[str]
     routed_by: list[str]
     """Routes that lead to it, or are about to: it may not go."""
@@ -94,14 +96,14 @@ def _write_in(
 def _status(observed: ObservedVersion, assessment: Assessment, outlook: Outlook, now: datetime) -> ModelVersionStatus:
     version = observed.version
     resource, old = version.resource, version.resource.status
-    wanted, failure = outlook.wanted, outlook.failure
+    wanted, failure = outlook.wanted and not outlook.removing, outlook.failure
     loaded = wanted and _is_loaded(version)
     newly = loaded and not old.loaded
     reports = [pod.report for pod in version.live_pods if pod.report]
     seconds = max((r.load_seconds or 0 for r in reports if r.loaded), default=None) if newly else None
     problem = failure or ((old.last_error or "") if load_failed(resource) else "")
     # What its pods go through on their way out is no failure of the load.
-    loading = wanted and not load_failed(resource)
+    loading = outlook.wanted and not (load_failed(resource) or removal_has_begun(resource))
     failure_count, kept = failures(version, old, now) if loading else (old.failure_count, old.failures)
     trouble = assessment.trouble.message if assessment.trouble and wanted else ""
     return ModelVersionStatus(
@@ -199,7 +201,10 @@ def _verdicts(observed: ObservedVersion, assessment: Assessment, outlook: Outloo
     if refusal and not assessment.ready:
         return _not_ready(refusal.reason, refusal.message, stalled=True)
     if problem:
-        return _not_ready(LOAD_FAILED, problem, stalled=True)
+        return _not_ready(LOAD_FAILED, problem, stalled=True, removing=outlook.removing)
+    if outlook.removing:
+        again = "; it is loaded afresh then" if outlook.wanted else ""
+        return _not_ready("Unloading", f"waiting until its pods are gone{again}", removing=True)
     if not outlook.wanted:
         return _not_wanted(version)
     if version.runtime is None:
@@ -252,7 +257,10 @@ def _not_wanted(version: ServingVersion) -> list[Verdict]:
     return _not_ready("Unloaded" if was else "Registered", "no route needs the version: it is loaded when one does")
 
 
-def _not_ready(reason: str, message: str, *, stalled: bool = False, working: bool = False) -> list[Verdict]:
+def _not_ready(
+    reason: str, message: str, *, stalled: bool = False, working: bool = False, removing: bool = False
+) -> list[Verdict]:
+    work = REMOVING if removing else reason
     return [
         Verdict("Ready", False, reason, message),
         Verdict("Loaded", False, reason),
@@ -260,7 +268,7 @@ def _not_ready(reason: str, message: str, *, stalled: bool = False, working: boo
         Verdict("Healthy", False, reason),
         *progress(
             stalled=Verdict("Stalled", True, reason, message) if stalled else None,
-            reconciling=Verdict("Reconciling", True, reason, message) if working else None,
+            reconciling=Verdict("Reconciling", True, work, message) if working or removing else None,
         ),
     ]
 

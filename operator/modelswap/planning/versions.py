@@ -1,4 +1,10 @@
-"""The plan of a ModelVersion: load it while it is needed, watch it, unload it without a trace."""
+"""The plan of a ModelVersion: load it while it is needed, watch it, unload it without a trace.
+
+A route and a version are looked at side by side, so that a version might be unloaded at the very moment at which a
+route begins to lead there. The finalizer stands between: a version that has it is never removed, a route leads to none
+that lacks it, and only the version's own looks, one after the other, put it on and take it off. A removal that has
+begun is carried through, as what was deleted may not be heard of yet.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,7 @@ from modelswap.manifests.service import version_service
 
 from .assessment import Assessment, assess
 from .causes import RETRY_HINT, ends
-from .needs import load_failed, needed, routed_by
+from .needs import is_kept, load_failed, needed, removal_has_begun, routed_by
 from .observed import ObservedVersion, ServingVersion
 from .plan import Action, Apply, Delete, IssueCertificate, Plan, SetFinalizer
 from .version_status import Outlook, finish
@@ -41,9 +47,10 @@ def plan_version(observed: ObservedVersion, defaults: ServingDefaults, now: date
     assessment = assess(version)
     failure = _failure(version, assessment) if wanted else ""
     stay = wanted and not failure and not load_failed(resource)
-    actions = _load(version, defaults, now) if stay else _unload(observed, now)
-    outlook = Outlook(wanted=wanted, failure=failure, routes_in_need=needing, routed_by=routed)
-    leaving = not stay and bool(version.children)
+    removing = _is_removed(observed, now, stay=stay)
+    actions = _remove(version) if removing else _load(version, defaults, now) if stay else ()
+    outlook = Outlook(wanted=wanted, failure=failure, removing=removing, routes_in_need=needing, routed_by=routed)
+    leaving = removing or (not stay and _is_there(version))
     return finish(
         observed,
         assessment,
@@ -57,7 +64,7 @@ def plan_version(observed: ObservedVersion, defaults: ServingDefaults, now: date
 def _finalizer(version: ServingVersion, *, wanted: bool) -> Iterable[Action]:
     """A version that a route leads to is not to vanish under it; at all other times nothing delays its deletion."""
     meta = version.resource.metadata
-    present = labels.ROUTED_FINALIZER in meta.finalizers
+    present = is_kept(version.resource)
     # The API server takes no new finalizer on an object that is being deleted.
     if wanted and not present and not meta.deletion_timestamp:
         yield SetFinalizer(labels.ROUTED_FINALIZER, present=True, reason="Routed")
@@ -138,13 +145,25 @@ def _applies(version: ServingVersion, manifests: Iterable[dict[str, Any]], reaso
             yield Apply(manifest=manifest, reason=reason, exists=child is not None)
 
 
-def _unload(observed: ObservedVersion, now: datetime) -> tuple[Action, ...]:
-    if not _let_go(observed, now):
-        return ()
-    namespace = observed.version.resource.metadata.namespace
+def _is_there(version: ServingVersion) -> bool:
+    return bool(version.children) or any(not pod.orphaned for pod in version.live_pods)
+
+
+def _is_removed(observed: ObservedVersion, now: datetime, *, stay: bool) -> bool:
+    """Whether to remove what there is of the version now, or to go on with it."""
+    version = observed.version
+    if not _is_there(version):
+        return False
+    if removal_has_begun(version.resource):
+        return True
+    return not stay and not is_kept(version.resource) and _let_go(observed, now)
+
+
+def _remove(version: ServingVersion) -> tuple[Action, ...]:
+    namespace = version.resource.metadata.namespace
     return tuple(
         Delete(kind=child.kind, namespace=namespace, name=child.name, uid=child.uid, reason="Unload")
-        for child in observed.version.children.values()
+        for child in version.children.values()
         if not child.deleting
     )
 
