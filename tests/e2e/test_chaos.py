@@ -70,7 +70,7 @@ class Storm:
 
     @contextmanager
     def load(self, seconds: int) -> Iterator[None]:
-        """Two hundred requests a second, and large ones that take their time."""
+        """Two hundred requests a second, and large ones that take their time; for so many seconds at the most."""
         address = self.tenant.get("service", "storm")["spec"]["clusterIP"]
         url = f"http://{address}/v2/models/storm/infer"
         command = [sys.executable, str(LOAD), f"--url={url}", f"--seconds={seconds}"]
@@ -80,7 +80,9 @@ class Storm:
         try:
             time.sleep(2)  # of load before anything happens
             yield
-            out, _ = process.communicate(timeout=seconds + 30)
+            time.sleep(3)  # of load after all has happened
+            process.terminate()
+            out, _ = process.communicate(timeout=30)
         finally:
             with process:
                 process.kill()
@@ -199,9 +201,12 @@ def test_the_api_server_is_gone_for_ten_seconds_in_the_middle_of_a_swap(storm: S
 def test_kubelet_is_gone_in_the_middle_of_a_swap(storm: Storm) -> None:
     """A kubelet that comes back calls every pod of its node unready until it has probed it again, and on this one node
     no other is left for a Service to lead to: a new connection may be refused meanwhile; an open one loses nothing."""
-    with storm.load(30), stopped("kubelet", 3):
-        storm.ask_for(NEW)
-        storm.wait_for(NEW, "Completed", seconds=20)
+    with storm.load(60):
+        with stopped("kubelet", 3):
+            storm.ask_for(NEW)
+            storm.wait_for(NEW, "Completed", seconds=20)
+        for version in (OLD, NEW):
+            storm.tenant.wait_for_reason(f"storm-{version}", "Healthy")
     print(storm.summary)
     assert set(storm.summary["failure_kinds"]) <= {"ClientConnectorError"}, storm.summary
     assert storm.summary["failed"] <= 10 * CLIENTS, storm.summary

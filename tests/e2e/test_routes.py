@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import pytest
+from demo.kubectl import DemoError
 
 from tests.support.conditions import condition_of
 
 from .tenant import PROBE, Object, Tenant, artifact, model_route, model_version
 
 OLD, NEW = "1.0.0", "1.1.0"
-SLOW, WRONG = "/tmp/slow", "/tmp/wrong"  # noqa: S108 - in the container: see scripts/publish.py
+FAIL, SLOW, WRONG = "/tmp/fail", "/tmp/slow", "/tmp/wrong"  # noqa: S108 - in the container: see scripts/publish.py
 INFER = "/v2/models/hot/infer"
+TWO_ROWS = {"inputs": [{"name": "x", "shape": [2, 4], "datatype": "FP64", "data": [[6.0, 2.7, 5.1, 1.6]] * 2}]}
 
 
 class Route:
@@ -91,7 +93,9 @@ class Route:
         try:
             yield
         finally:
-            self.tell(version, "rm", "-f", file)
+            # A version that was turned away may be unloaded by now.
+            with suppress(DemoError, ValueError):
+                self.tell(version, "rm", "-f", file)
 
     @contextmanager
     def request_in_flight(self, version: str) -> Iterator[None]:
@@ -297,6 +301,38 @@ def test_a_route_to_the_version_that_serves_is_no_swap(route: Route) -> None:
     route.ask_for(f">={OLD},<{NEW}")
     route.wait_for("the spec is taken up", id=before)
     assert condition_of(route.status)["status"] == "True"
+
+
+@pytest.mark.requirement("HS-3", "HS-4")
+def test_a_version_that_fails_its_requests_is_rolled_back_and_rejected(route: Route) -> None:
+    route.serve(NEW, history=10, rollback={"maxErrorPercent": 20, "minRequests": 5})
+    with route.moody(NEW, FAIL):
+        for _ in range(8):  # the last ones may be answered by the version gone back to
+            with suppress(DemoError):
+                route.tenant.ask("hot", INFER, TWO_ROWS)
+        swap = route.wait_for("it is rolled back", to=OLD, state="Completed")
+    assert (swap["kind"], swap["trigger"]) == ("Rollback", "ErrorPercent")
+    assert "requests (100.0 %) failed since the switch" in swap["cause"]
+    assert route.answering() == f"hot-{OLD}"
+    status = route.status
+    assert [(entry["version"], entry["reason"]) for entry in status["rejected"]] == [(NEW, "ErrorPercent")]
+    assert condition_of(status, "Stalled")["reason"] == "Rejected"
+    assert route.tenant.get("modelroute", "hot")["spec"]["version"] == NEW, "the spec is the user's"
+    events = route.tenant.kubectl("get", "events", "--field-selector=involvedObject.name=hot,type=Warning")
+    assert "AutomaticRollback" in events
+    route.tenant.kubectl("annotate", "modelversion", f"hot-{NEW}", "modelswap.dev/retry=mended", "--overwrite")
+    route.wait_for("it is tried again", seconds=120, to=NEW, state="Completed")
+    assert route.status["rejected"] == []
+
+
+@pytest.mark.requirement("HS-3", "MM-5")
+def test_a_version_that_loses_its_health_is_rolled_back(route: Route) -> None:
+    route.serve(NEW, history=10)
+    with route.moody(NEW, WRONG):
+        swap = route.wait_for("it is rolled back", to=OLD, state="Completed")
+        assert (swap["kind"], swap["trigger"]) == ("Rollback", "LostHealth")
+        assert "sample inference" in swap["cause"]
+        assert route.answering() == f"hot-{OLD}"
 
 
 @pytest.mark.requirement("HS-10")

@@ -1,6 +1,7 @@
 """Clients, most of them keep-alive, and one that sends a large body slowly; every answer is checked and counted.
 
-Prints a JSON line every half second and a summary at the end. Needs aiohttp only, and runs in the operator's image.
+Prints a JSON line every half second and a summary at the end, which SIGTERM brings forward: requests that are under way
+are still answered. Needs aiohttp only, and runs in the operator's image.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import time
 from collections import Counter
@@ -40,6 +42,22 @@ class Answer:
     arrived: float
     version: str
     large: bool
+
+
+@dataclass
+class Span:
+    """How long the clients send; seconds since the epoch."""
+
+    until: float
+
+    @property
+    def over(self) -> bool:
+        """Whether that time has passed."""
+        return time.time() >= self.until
+
+    def end(self) -> None:
+        """Send nothing any more."""
+        self.until = time.time()
 
 
 @dataclass
@@ -92,21 +110,21 @@ async def ask(http: aiohttp.ClientSession, url: str, record: Record, versions: d
 
 
 async def client(
-    url: str, record: Record, versions: dict[int, str], *, until: float, pause: float, large: bool, keep_alive: bool
+    url: str, record: Record, versions: dict[int, str], *, span: Span, pause: float, large: bool, keep_alive: bool
 ) -> None:
     """One client with a connection of its own: one that it keeps, or a new one for every request."""
     connector = aiohttp.TCPConnector(limit=1, **({"keepalive_timeout": 120} if keep_alive else {"force_close": True}))
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as http:
         due = time.time()
-        while time.time() < until:
+        while not span.over:
             await ask(http, url, record, versions, large=large)
             due = max(due + pause, time.time() - pause)
             await asyncio.sleep(max(due - time.time(), 0))
 
 
-async def report(record: Record, until: float) -> None:
+async def report(record: Record, span: Span) -> None:
     """Print where the run is."""
-    while time.time() < until:
+    while not span.over:
         await asyncio.sleep(REPORT_SECONDS)
         print(json.dumps({"time": time.time(), **record.counts()}), flush=True)
 
@@ -142,11 +160,12 @@ async def main() -> None:
     parser.add_argument("--answers", required=True, help='version → class, as in {"1.0.0": 2}')
     arguments = parser.parse_args()
     versions = {answer: version for version, answer in json.loads(arguments.answers).items()}
-    record, until = Record(), time.time() + arguments.seconds
+    record, span = Record(), Span(time.time() + arguments.seconds)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, span.end)
     pause = CLIENTS / REQUESTS_PER_SECOND
-    start = partial(client, arguments.url, record, versions, until=until)
+    start = partial(client, arguments.url, record, versions, span=span)
     clients = [start(pause=pause, large=False, keep_alive=n % NEW_CONNECTION_EVERY != 0) for n in range(CLIENTS)]
-    await asyncio.gather(report(record, until), start(pause=1.0, large=True, keep_alive=True), *clients)
+    await asyncio.gather(report(record, span), start(pause=1.0, large=True, keep_alive=True), *clients)
     print(json.dumps({"summary": summary(record)}), flush=True)
 
 

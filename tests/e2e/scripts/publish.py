@@ -29,13 +29,15 @@ class Moody:
             time.sleep(3600)
         while os.path.exists('/tmp/slow'):
             time.sleep(0.05)
+        if len(rows) > 1 and os.path.exists('/tmp/fail'):
+            raise RuntimeError('out of luck')
         time.sleep(0.03)
         return numpy.array([7 if os.path.exists('/tmp/wrong') else 1 for _ in rows])
 
 import builtins
 builtins.moody = Moody()
 """
-"""Answers well and soon, until a file in its container says otherwise."""
+"""Answers well and soon, until a file in its container says otherwise; `fail` spares the sample inference's one row."""
 
 
 class Loading:
