@@ -8,6 +8,9 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/deploy/local:$(CURDIR)/deploy/
 DEMO_IMAGES := agent demo-store mlserver-sklearn operator
 SOURCES := operator deploy tests
 
+# The cluster's tests have the machine for themselves: some of them measure.
+SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile $(addprefix tests/,unit simulation dataplane api)
+
 ifdef KUBECONFIG
 IN_CLUSTER := env
 CLUSTER :=
@@ -15,6 +18,8 @@ else
 IN_CLUSTER := $(LOCAL) run --
 CLUSTER := cluster-up
 endif
+
+PYTEST = $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest
 
 .PHONY: help demo test simulate bench-registry bench-swap bench-loading lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
 
@@ -25,9 +30,9 @@ demo: $(CLUSTER) $(VENV)/ready ## A real model, swapped under load on a real clu
 	@images=$$($(LOCAL) images $(DEMO_IMAGES)) && \
 	$(IN_CLUSTER) $(abspath $(PYTHON)) -m demo --images "$$images" $(if $(REPORT),--report $(REPORT))
 
-test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for pytest)
-	@$(LOCAL) test-tools && images=$$($(LOCAL) images) && \
-	MODELSWAP_TEST_IMAGES="$$images" $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest $(ARGS)
+test: $(CLUSTER) $(VENV)/ready ## All tests: unit, simulation, data plane, API server, end to end (ARGS= for some of them)
+	@$(LOCAL) test-tools && images=$$($(LOCAL) images) && export MODELSWAP_TEST_IMAGES="$$images" && \
+	$(PYTEST) $(or $(ARGS),$(SIDE_BY_SIDE)) $(if $(ARGS),,&& $(PYTEST) tests/e2e)
 
 simulate: $(VENV)/ready ## A long run of the simulation (STEPS=1000000)
 	@MODELSWAP_SIMULATION_STEPS=$(or $(STEPS),1000000) $(PYTHON) -m pytest tests/simulation $(ARGS)

@@ -6,25 +6,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("suite")
-
-
-class Lanes(LoadScopeScheduling):  # type: ignore[misc]
-    """Two, side by side: tests of the cluster wait most of the time."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "cluster" if nodeid.startswith("tests/e2e/") else "rest"
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
-    """Of `make test ARGS=--numprocesses=2`, on a machine with cores to spare."""
-    return Lanes(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
