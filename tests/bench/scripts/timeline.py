@@ -13,7 +13,7 @@ import time
 from functools import partial
 from math import inf
 
-from load import CLIENTS, NEW_CONNECTION_EVERY, REQUESTS_PER_SECOND, Record, client
+from load import CLIENTS, NEW_CONNECTION_EVERY, REQUESTS_PER_SECOND, Record, Span, client
 
 PART = 2000
 
@@ -38,13 +38,13 @@ async def main() -> None:
     failures = Timed()
     record = Record(failures=failures)
     pause = CLIENTS / REQUESTS_PER_SECOND
-    start = partial(client, url, record, versions, until=inf)
+    span = Span(inf)
+    start = partial(client, url, record, versions, span=span)
     clients = [start(pause=pause, large=False, keep_alive=n % NEW_CONNECTION_EVERY != 0) for n in range(CLIENTS)]
     tasks = [asyncio.create_task(work) for work in (start(pause=1.0, large=True, keep_alive=True), *clients)]
     await asyncio.to_thread(sys.stdin.read)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    span.end()
+    await asyncio.gather(*tasks)
     for first in range(0, len(record.answers), PART):
         part = record.answers[first : first + PART]
         print(json.dumps({"answers": [[round(a.sent, 4), round(a.arrived, 4), a.version, a.large] for a in part]}))
