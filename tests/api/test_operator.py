@@ -130,13 +130,30 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
 
     linted = helm("lint", "--strict", chart)
     assert linted.returncode == 0, linted.stdout
-    for options in ((), ("--set", "settings.artifactCache.path=/var/cache/modelswap")):
-        rendered = helm("template", "x", chart, f"--namespace={namespace}", *options).stdout
-        done = cluster.kubectl("apply", "--dry-run=server", f"--namespace={namespace}", "-f", "-", stdin=rendered)
-        assert done.returncode == 0, done.stderr
-    wrong = helm("template", "x", chart, "--set", "settings.wrokers=3")
-    assert wrong.returncode != 0
-    assert "wrokers" in wrong.stderr
+    for options in (
+        (),
+        ("settings.artifactCache.path=/var/cache/modelswap",),
+        (f"settings.watchNamespaces={{{namespace}}}",),
+        ("replicas=1", "runtimes.mlserverSklearn.create=false", "settings.logFormat=text"),
+        (f"image.digest=sha256:{'a' * 64}", "priorityClassName=high", "podLabels.team=ml", "podAnnotations.a=b"),
+        ("podDisruptionBudget.create=false", "imagePullSecrets[0].name=pull", "nodeSelector.disk=ssd"),
+    ):
+        sets = [word for option in options for word in ("--set", option)]
+        rendered = helm("template", "x", chart, f"--namespace={namespace}", *sets)
+        assert rendered.returncode == 0, rendered.stderr
+        taken = cluster.kubectl(
+            *("apply", "--dry-run=server", f"--namespace={namespace}", "-f", "-"), stdin=rendered.stdout
+        )
+        assert taken.returncode == 0, taken.stderr
+    for wrong, word in (
+        ("settings.wrokers=3", "wrokers"),
+        ("replicas=-1", "replicas"),
+        ("image.digest=latest", "digest"),
+        ("settings.workers=many", "workers"),
+    ):
+        refused = helm("template", "x", chart, "--set", wrong)
+        assert refused.returncode != 0
+        assert word in refused.stderr
 
 
 def test_children_that_are_refused_are_told_and_none_is_made(

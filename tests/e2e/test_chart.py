@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from demo.__main__ import install
-from demo.kubectl import SYSTEM, run
+from demo.kubectl import SYSTEM, DemoError, run
 
 from tests.support.conditions import condition_of
 
@@ -72,6 +72,32 @@ def test_a_node_fetches_an_artifact_once(tenant: Tenant, deleted: Tenant, nodes_
 @pytest.mark.requirement("RG-4")
 def test_a_namespace_that_is_deleted_waits_for_no_route(deleted: Tenant) -> None:
     deleted.kubectl("wait", "--for=delete", f"namespace/{deleted.namespace}", "--timeout=120s")
+
+
+@pytest.fixture
+def only_in(tenant: Tenant, images: dict[str, str]) -> Iterator[Tenant]:
+    """The operator serves the tenant's namespace and no other; another one."""
+    other = Tenant("modelswap-other")
+    other.kubectl("create", "namespace", other.namespace)
+    install(images, "--set", f"settings.watchNamespaces={{{tenant.namespace}}}")
+    yield other
+    other.kubectl("delete", "namespace", other.namespace, "--wait=false")
+    install(images)
+
+
+@pytest.mark.requirement("MM-12")
+def test_an_operator_of_some_namespaces_needs_rights_in_these_alone(tenant: Tenant, only_in: Tenant) -> None:
+    mine = ("auth", "can-i", f"--as=system:serviceaccount:{SYSTEM}:modelswap-operator")
+    assert tenant.kubectl(*mine, "create", "deployments").strip() == "yes"
+    with pytest.raises(DemoError, match="no"):
+        only_in.kubectl(*mine, "list", "secrets")
+    for here in (only_in, tenant):
+        here.apply(model_version("scoped", "1.0.0", load={"state": "Auto"}), model_route("scoped", "1.0.0"))
+    tenant.wait_for_reason("scoped-1.0.0", "Healthy")
+    tenant.wait_for_reason("scoped", "Serving", kind="modelroute")
+    assert not only_in.status("scoped-1.0.0"), "a version of another namespace was looked at"
+    tenant.kubectl("delete", "modelroute/scoped", "modelversion/scoped-1.0.0", f"--timeout={SECONDS}")
+    tenant.wait_for("nothing is left", lambda: not tenant.left_of(["scoped-1.0.0"]))
 
 
 @pytest.mark.requirement("RG-4", "MM-1")

@@ -66,7 +66,7 @@ def apiserver(layout: Layout, tools: Path) -> list[str]:
         f"--service-account-signing-key-file={pki / 'service-accounts.key'}",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
         # For API servers that extend this one, such as that of metrics.
         f"--requestheader-client-ca-file={pki / 'ca.crt'}",
         f"--requestheader-allowed-names={FRONT_PROXY}",
