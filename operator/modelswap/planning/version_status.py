@@ -214,6 +214,8 @@ def _verdicts(observed: ObservedVersion, assessment: Assessment, outlook: Outloo
             f"there is no ModelRuntime {name}: create it, or register the version with another spec.runtime.name",
             stalled=True,
         )
+    if not (assessment.wanted or assessment.pods or refusal or version.resource.metadata.deletion_timestamp):
+        return _at_rest("ScaledToZero", assessment.message)
     return _of_loaded(version, assessment, outlook, refusal)
 
 
@@ -245,8 +247,6 @@ def _reason(version: ServingVersion, assessment: Assessment) -> str:
     """Where it stands: one that has been loaded and has trouble now is unhealthy, however far its pods are."""
     if version.resource.status.loaded_at and assessment.trouble:
         return Stage.UNHEALTHY.reason
-    if not assessment.wanted and not assessment.pods:
-        return "ScaledToZero"
     return assessment.stage.reason
 
 
@@ -254,7 +254,18 @@ def _not_wanted(version: ServingVersion) -> list[Verdict]:
     if version.children or version.pods:
         return _not_ready("Unloading", "waiting until nothing reaches the version, then its pods go", working=True)
     was = version.resource.status.load_count or version.resource.status.load_attempts
-    return _not_ready("Unloaded" if was else "Registered", "no route needs the version: it is loaded when one does")
+    return _at_rest("Unloaded" if was else "Registered", "no route needs the version: it is loaded when one does")
+
+
+def _at_rest(reason: str, message: str) -> list[Verdict]:
+    """Not loaded, and as it should be: who waits for all objects of a repository (kstatus) has nothing to wait for."""
+    return [
+        Verdict("Ready", True, reason, message),
+        Verdict("Loaded", False, reason),
+        Verdict("WarmedUp", False, reason),
+        Verdict("Healthy", False, reason),
+        *progress(stalled=None, reconciling=None),
+    ]
 
 
 def _not_ready(
