@@ -1,0 +1,1 @@
+"""`kubectl modelswap`: what people ask a cluster about versions and routes."""
