@@ -41,7 +41,7 @@ class Explanation:
 
 
 def _wrapped(first: str, text: str, width: int) -> str:
-    """Lines that begin below the text; commands stay whole, to be copied."""
+    """Lines that begin below the text."""
     return textwrap.fill(
         text,
         max(width, 60),
