@@ -142,8 +142,8 @@ def kill_container(tenant: Tenant, pod: str, name: str) -> None:
 
 @contextmanager
 def stopped(part: str, seconds: float) -> Iterator[None]:
-    """A part of the cluster is gone for a while."""
-    cluster.stop(LAYOUT, part)
+    """A part of the cluster is gone for a while: suddenly, as an end in peace would take longer than that."""
+    cluster.stop(LAYOUT, part, grace=0.5)
     try:
         yield
         time.sleep(seconds)

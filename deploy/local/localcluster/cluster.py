@@ -106,8 +106,8 @@ def _down(layout: Layout) -> None:
     network.down(layout)
 
 
-def stop(layout: Layout, name: str) -> None:
-    """End one part; `up` starts it again.
+def stop(layout: Layout, name: str, *, grace: float = 15) -> None:
+    """End one part, by force after `grace` seconds; `up` starts it again.
 
     Raises:
         LocalClusterError: there is no such part, or it cannot be ended.
@@ -117,7 +117,7 @@ def stop(layout: Layout, name: str) -> None:
     part = next((part for part in PARTS if part.name == name), None)
     if part is None:
         raise LocalClusterError(f"there is no part {name}: there are {', '.join(part.name for part in PARTS)}")
-    processes.stop(_pid_file(layout, part))
+    processes.stop(_pid_file(layout, part), grace=grace)
 
 
 def destroy(layout: Layout) -> None:
