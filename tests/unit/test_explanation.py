@@ -72,15 +72,11 @@ def test_a_version_that_loads_says_which_attempt_this_is() -> None:
     assert "logs -l modelswap.dev/model-version=iris-1.0.0" in explanation.next_step
 
 
-def versions_of(world: World) -> dict[str, ModelVersion]:
-    return world.resources
-
-
 @pytest.mark.requirement("MM-14")
 def test_a_route_that_serves_has_nothing_to_do() -> None:
     world = World(spec={"model": "iris", "version": "1.0.0"})
     world.settle()
-    explanation = explain_route(world.route(), versions_of(world), world.now)
+    explanation = explain_route(world.route(), world.resources, world.now)
     assert explanation.headline == "ModelRoute iris leads to iris-1.0.0, as its spec asks."
     assert explanation.next_step.startswith("Nothing")
 
@@ -108,7 +104,7 @@ def test_a_route_that_is_stuck_says_what_to_change() -> None:
     world.settle()
     world.ask(version="9.9.9")
     world.operate()
-    explanation = explain_route(world.route(), versions_of(world), world.now)
+    explanation = explain_route(world.route(), world.resources, world.now)
     assert explanation.headline == "ModelRoute iris leads to iris-1.0.0, and cannot go where its spec asks."
     assert "set spec.version to one of" in explanation.next_step
 
