@@ -28,6 +28,7 @@ from .conftest import PROJECT, Cluster, condition, eventually, model_route, mode
 NAMESPACE = "crashes"
 VERSIONS = {"1.0.0": "198.18.0.1", "1.1.0": "198.18.0.2"}
 QUIET_SECONDS = 0.5
+"""Nothing tells that an operator has no more to write but that it writes nothing for a while."""
 WRITES_MIN = 10
 """A swap has its states, its holds, its hand-over and its Service to write."""
 

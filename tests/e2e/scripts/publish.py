@@ -37,7 +37,9 @@ class Moody:
 import builtins
 builtins.moody = Moody()
 """
-"""Answers well and soon, until a file in its container says otherwise; `fail` spares the sample inference's one row."""
+"""Takes 30 ms: with a model that answers at once, HAProxy 2.6 ends some gRPC streams as CANCELLED (haproxy#1219), a limit
+that docs/concepts.md names and that tests with this model do not show. Answers well, until a file in its container says otherwise; `fail` spares the sample
+inference's one row."""
 
 
 class Loading:
