@@ -39,7 +39,7 @@ builtins.moody = Moody()
 """
 """Answers well, until a file in its container says otherwise; `fail` spares the sample inference's one row.
 
-It takes 30 ms: with a model that answers at once, HAProxy 2.6 ends some gRPC streams as CANCELLED (haproxy/haproxy#1219),
+It takes 30 ms: with a model that answers at once, HAProxy 2.6 ends some gRPC streams as CANCELLED (haproxy#1219),
 a limit that docs/concepts.md names and that tests with this model do not show.
 """
 
