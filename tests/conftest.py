@@ -21,3 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _tier(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """No name of a test comes from bytes: an archive holds the time, and the processes must name the same tests."""
+    return argname if isinstance(val, bytes) else None

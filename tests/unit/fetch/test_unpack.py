@@ -197,19 +197,19 @@ def _header_of(size: int) -> bytes:
 GOOD = tar(member("a", b"a" * 2000), mode="w:gz")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"no archive",
-        GOOD[:-30],
-        _header_of(2**30),
-        zipped(("a", b"a" * 2000))[:-40],
-        tar(member("a", b"a" * 2000), mode="w:xz")[:70],
-        b"\x28\xb5\x2f\xfd" + bytes(100),
-        zipped(("a", b"a" * 2000)).replace(b"KL\x1c", b"KL\x1d"),
-    ],
-)
+BROKEN = {
+    "nothing": b"",
+    "no archive": b"no archive",
+    "gzip cut off": GOOD[:-30],
+    "a header larger than the archive": _header_of(2**30),
+    "zip cut off": zipped(("a", b"a" * 2000))[:-40],
+    "xz cut off": tar(member("a", b"a" * 2000), mode="w:xz")[:70],
+    "an unknown compression": b"\x28\xb5\x2f\xfd" + bytes(100),
+    "zip with a wrong byte": zipped(("a", b"a" * 2000)).replace(b"KL\x1c", b"KL\x1d"),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_a_broken_archive_is_told(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(FetchError) as caught:
         unpacked(content, tmp_path / "to")
