@@ -61,7 +61,13 @@ def _images(layout: Layout, arguments: argparse.Namespace) -> None:
 
 
 def _test_tools(layout: Layout, _: argparse.Namespace) -> None:
-    for ensure in (tools.ensure, tools.ensure_store, tools.ensure_registry, tools.ensure_metrics):
+    for ensure in (
+        tools.ensure,
+        tools.ensure_store,
+        tools.ensure_registry,
+        tools.ensure_metrics,
+        images.ensure_haproxy,
+    ):
         ensure(layout)
 
 

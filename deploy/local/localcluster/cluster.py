@@ -74,7 +74,7 @@ def _up(layout: Layout) -> None:
 
 def is_up(layout: Layout) -> bool:
     """Whether every part runs and the API server answers."""
-    built = layout.cache / "tools" / tools.pins_key(tools.TOOLS)
+    built = tools.cluster_folder(layout)
     if not network.exists(layout) or not all(_runs(layout, p, built) for p in PARTS):
         return False
     return (built / "kubectl").exists() and all(_is_ready(layout, p, built) for p in PARTS)
@@ -158,7 +158,7 @@ def remove_state(layout: Layout) -> None:
 
 def status(layout: Layout) -> bool:
     """Print a table of the parts; whether all are well."""
-    built = layout.cache / "tools" / tools.pins_key(tools.TOOLS)
+    built = tools.cluster_folder(layout)
     rows = [("PART", "STATE", "PID", "LOG")]
     for part in PARTS:
         process = _pid_file(layout, part).read()
@@ -223,7 +223,8 @@ def _start(layout: Layout, part: Part, built: Path) -> None:
     pid_file, log = _pid_file(layout, part), layout.log_of(part.name)
     if not _runs(layout, part, built):
         processes.stop(pid_file)
-        env = _ENVIRONMENT
+        # Our programs first: containerd takes the first shim that it finds, and the machine may have another.
+        env = _ENVIRONMENT | {"PATH": f"{built}:{_ENVIRONMENT['PATH']}"}
         processes.start(layout.enter(*part.command(layout, built)), log=log, pid_file=pid_file, env=env)
 
     def settled() -> bool:

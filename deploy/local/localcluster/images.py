@@ -6,12 +6,13 @@ import configparser
 import hashlib
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import packages, tools
+from . import bases, packages, tools
+from .bases import Base
+from .buildah import buildah, from_scratch
 from .commands import run
 from .errors import LocalClusterError
 from .layout import PAUSE_IMAGE, PROJECT, Layout
@@ -19,10 +20,6 @@ from .locks import exclusive
 from .progress import step
 
 DOCKERFILES = PROJECT / "deploy" / "images"
-RELEASE = "bookworm"
-BASE_PACKAGES = ("ca-certificates", "haproxy", "python3", "python3-venv", "tini")
-"""In the base image already, so that the Dockerfiles have nothing to install; on another base they do."""
-
 BUILD_PACKAGES = {name: packages.CLUSTER[name] for name in ("buildah", "mmdebstrap", "gcc")}
 BUILD_SECONDS = 1800
 CERTIFICATES = Path("/etc/ssl/certs")
@@ -86,7 +83,7 @@ def content_key(name: str) -> str:
     """Changes when the Dockerfile, or a file that it copies, does."""
     dockerfile = DOCKERFILES / name / "Dockerfile"
     text = dockerfile.read_text()
-    digest = hashlib.sha256(repr((RELEASE, BASE_PACKAGES, text)).encode())
+    digest = hashlib.sha256(text.encode())
     for path in sorted(_copied(text)):
         digest.update(str(path.relative_to(PROJECT)).encode())
         digest.update(path.read_bytes())
@@ -132,13 +129,28 @@ def ensure(layout: Layout, wanted: list[str], *, load: str | None) -> dict[str, 
     return references
 
 
+def ensure_haproxy(layout: Layout) -> Path:
+    """The HAProxy of the agent's image, as a program of this machine.
+
+    Raises:
+        LocalClusterError: its base cannot be made.
+
+    """
+    packages.ensure(layout, BUILD_PACKAGES)
+    base = Base.of((DOCKERFILES / "agent" / "Dockerfile").read_text())
+    assert base is not None, "the agent's image stands on Debian"
+    with exclusive(layout.cache / "images.lock", BUILD_SECONDS):
+        return bases.ensure_haproxy(layout, base)
+
+
 def _archive(layout: Layout, image: Image) -> Path:
     """The image as an OCI archive in the cache."""
     folder = layout.cache / "images"
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{image.name}-{image.key}.tar"
     if not archive.exists():
-        base = _ensure_base(layout)
+        asked = Base.of(image.dockerfile.read_text())
+        base = bases.ensure(layout, asked) if asked else ""
         contexts = {name: CONTEXTS[name].ensure(layout) for name in _contexts(image.dockerfile.read_text())}
         with step(f"image {image.name}"):
             _build(layout, image, base, contexts, archive)
@@ -151,7 +163,8 @@ def _archive(layout: Layout, image: Image) -> Path:
 def _build(layout: Layout, image: Image, base: str, contexts: Mapping[str, Path], archive: Path) -> None:
     log = layout.cache / "logs" / f"image-{image.name}.log"
     run(
-        _buildah(layout, "bud", "--layers", "--isolation=chroot", "--network=host", f"--build-arg=BASE_IMAGE={base}")
+        buildah(layout, "bud", "--layers", "--isolation=chroot", "--network=host")
+        + ([f"--build-arg=BASE_IMAGE={base}"] if base else [])
         + machine_settings(layout.cache / "pip.conf", os.environ)
         + [f"--build-context={name}={folder}" for name, folder in contexts.items()]
         + [f"--file={image.dockerfile}", f"--tag={image.reference}", str(PROJECT)],
@@ -161,20 +174,8 @@ def _build(layout: Layout, image: Image, base: str, contexts: Mapping[str, Path]
     if Image.of(image.name) != image:
         raise LocalClusterError(f"files of image {image.name} changed while it was built: run this again")
     part = archive.with_suffix(".part")
-    run(_buildah(layout, "push", image.reference, f"oci-archive:{part}:{image.reference}"), log=log, timeout=600)
+    run(buildah(layout, "push", image.reference, f"oci-archive:{part}:{image.reference}"), log=log, timeout=600)
     part.rename(archive)
-
-
-def _buildah(layout: Layout, command: str, *arguments: str) -> list[str]:
-    storage = layout.cache / "buildah"
-    return [
-        "buildah",
-        f"--root={storage / 'root'}",
-        f"--runroot={storage / 'run'}",
-        "--storage-driver=overlay",
-        command,
-        *arguments,
-    ]
 
 
 def machine_settings(pip: Path, environment: Mapping[str, str]) -> list[str]:
@@ -202,41 +203,6 @@ def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in found.items() if key in PIP_SETTINGS}
 
 
-def _ensure_base(layout: Layout) -> str:
-    """The base image, made of this machine's Debian packages."""
-    key = hashlib.sha256(repr((RELEASE, BASE_PACKAGES)).encode()).hexdigest()[:12]
-    image = f"localhost/modelswap-base:{key}"
-    if _exists(layout, image):
-        return image
-    log = layout.cache / "logs" / "image-base.log"
-    tar = layout.cache / "images" / f"base-{key}.tar"
-    with step("base image"):
-        run(
-            ["mmdebstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", RELEASE, tar],
-            log=log,
-            timeout=900,
-        )
-        _from_scratch(layout, image, log, f"ADD {tar.name} /", tar.parent)
-        tar.unlink()
-    return image
-
-
-def _exists(layout: Layout, image: str) -> bool:
-    done = subprocess.run(_buildah(layout, "inspect", "--type=image", image), capture_output=True, check=False)
-    return done.returncode == 0
-
-
-def _from_scratch(layout: Layout, image: str, log: Path, instructions: str, context: Path) -> None:
-    dockerfile = context / "Dockerfile.scratch"
-    dockerfile.write_text(f"FROM scratch\n{instructions}\n")
-    run(
-        _buildah(layout, "bud", "--isolation=chroot", f"--file={dockerfile}", f"--tag={image}", str(context)),
-        log=log,
-        timeout=300,
-    )
-    dockerfile.unlink()
-
-
 def ensure_pause(layout: Layout) -> None:
     """The image of pod sandboxes: a program that waits."""
     if PAUSE_IMAGE in _imported(layout):
@@ -248,8 +214,8 @@ def ensure_pause(layout: Layout) -> None:
     if not archive.exists():
         (folder / "pause.c").write_text(_PAUSE)
         run(["gcc", "-O2", "-static", "-o", folder / "pause", folder / "pause.c"], log=log)
-        _from_scratch(layout, PAUSE_IMAGE, log, 'COPY pause /pause\nENTRYPOINT ["/pause"]', folder)
-        run(_buildah(layout, "push", PAUSE_IMAGE, f"oci-archive:{archive}:{PAUSE_IMAGE}"), log=log)
+        from_scratch(layout, PAUSE_IMAGE, log, 'COPY pause /pause\nENTRYPOINT ["/pause"]', folder)
+        run(buildah(layout, "push", PAUSE_IMAGE, f"oci-archive:{archive}:{PAUSE_IMAGE}"), log=log)
     _import(layout, archive)
 
 
@@ -271,8 +237,8 @@ def _load(layout: Layout, archive: Path, image: str, load: str | None) -> str:
             run(commands[kind], timeout=600)
             return image
         pushed = f"{argument.rstrip('/')}/{image.removeprefix('localhost/')}"
-        run(_buildah(layout, "pull", f"oci-archive:{archive}"), timeout=600)
-        run(_buildah(layout, "push", image, f"docker://{pushed}"), timeout=1200)
+        run(buildah(layout, "pull", f"oci-archive:{archive}"), timeout=600)
+        run(buildah(layout, "push", image, f"docker://{pushed}"), timeout=1200)
         return pushed
 
 
@@ -284,7 +250,8 @@ def _check_loader(load: str | None) -> None:
 
 
 def _ctr(layout: Layout, *arguments: str) -> list[str]:
-    return ["ctr", "--namespace=k8s.io", f"--address={layout.containerd_socket}", *arguments]
+    ctr = str(tools.cluster_folder(layout) / "ctr")
+    return [ctr, "--namespace=k8s.io", f"--address={layout.containerd_socket}", *arguments]
 
 
 def _imported(layout: Layout) -> set[str]:

