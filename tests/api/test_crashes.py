@@ -172,7 +172,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 loop.run(model.start())
             made.start_operator()
             _serve(made, node, loop, service)
-            clients = [loop.begin(keep_alive(service.port, made.record, stop)) for _ in range(2)]
+            clients = [loop.begin(keep_alive(service.address, made.record, stop)) for _ in range(2)]
             yield made
             loop.run(_set(stop))
             for client in clients:

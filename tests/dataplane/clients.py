@@ -48,8 +48,13 @@ class Record:
         return [version for version, _ in itertools.groupby(version for _, version in self.answers)]
 
 
-Client = Callable[[int, Record, asyncio.Event], Coroutine[None, None, None]]
+Client = Callable[[str, Record, asyncio.Event], Coroutine[None, None, None]]
 ERRORS = (aiohttp.ClientError, httpx2.HTTPError, grpc.RpcError, OSError, TimeoutError, KeyError, ValueError, EOFError)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
 
 
 def new_id() -> str:
@@ -66,20 +71,20 @@ async def until_stopped(record: Record, stop: asyncio.Event, ask: Callable[[], A
             await asyncio.sleep(0.05)
 
 
-async def keep_alive(port: int, record: Record, stop: asyncio.Event) -> None:
+async def keep_alive(address: str, record: Record, stop: asyncio.Event) -> None:
     """HTTP/1.1, one request after the other."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as http:
 
         async def ask() -> None:
             request_id = new_id()
-            url = f"http://127.0.0.1:{port}{MODEL}/infer?seconds=0.02"
+            url = f"http://{address}{MODEL}/infer?seconds=0.02"
             async with http.post(url, headers={REQUEST_ID: request_id}) as answer:
                 record.answered((await answer.json())["version"], request_id)
 
         await until_stopped(record, stop, ask)
 
 
-async def pipelined(port: int, record: Record, stop: asyncio.Event) -> None:
+async def pipelined(address: str, record: Record, stop: asyncio.Event) -> None:
     """HTTP/1.1, five requests at a time on one connection.
 
     What is unanswered when the server closes the connection is asked again on another (RFC 9112, section 9.3.2).
@@ -90,7 +95,7 @@ async def pipelined(port: int, record: Record, stop: asyncio.Event) -> None:
     async def ask() -> None:
         unanswered.extend(new_id() for _ in range(5 - len(unanswered)))
         if not connection:
-            connection.append(await asyncio.open_connection("127.0.0.1", port))
+            connection.append(await asyncio.open_connection(*_split(address)))
         reader, writer = connection[0]
         head = f"POST {MODEL}/infer?seconds=0.01 HTTP/1.1\r\nHost: iris\r\nContent-Length: 0\r\n{REQUEST_ID}: "
         closed = False
@@ -118,13 +123,13 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[str, bool]:
     return str(body["version"]), "connection: close" in head
 
 
-async def http2(port: int, record: Record, stop: asyncio.Event) -> None:
+async def http2(address: str, record: Record, stop: asyncio.Event) -> None:
     """HTTP/2 without TLS, four requests side by side on one connection."""
     async with httpx2.AsyncClient(http1=False, http2=True, timeout=40) as http:
 
         async def one() -> None:
             request_id = new_id()
-            url = f"http://127.0.0.1:{port}{MODEL}/infer?seconds=0.02"
+            url = f"http://{address}{MODEL}/infer?seconds=0.02"
             answer = await http.post(url, headers={REQUEST_ID: request_id})
             answer.raise_for_status()
             record.answered(answer.json()["version"], request_id)
@@ -135,9 +140,9 @@ async def http2(port: int, record: Record, stop: asyncio.Event) -> None:
         await until_stopped(record, stop, ask)
 
 
-async def grpc_unary(port: int, record: Record, stop: asyncio.Event) -> None:
+async def grpc_unary(address: str, record: Record, stop: asyncio.Event) -> None:
     """The Open Inference Protocol's ModelInfer."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(address) as channel:
         infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{GRPC_SERVICE}/ModelInfer")
 
         async def ask() -> None:
@@ -147,9 +152,9 @@ async def grpc_unary(port: int, record: Record, stop: asyncio.Event) -> None:
         await until_stopped(record, stop, ask)
 
 
-async def grpc_stream(port: int, record: Record, stop: asyncio.Event) -> None:
+async def grpc_stream(address: str, record: Record, stop: asyncio.Event) -> None:
     """ModelStreamInfer: ten messages both ways, a twentieth of a second apart."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(address) as channel:
         infer: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             f"/{GRPC_SERVICE}/ModelStreamInfer"
         )
@@ -170,13 +175,13 @@ async def grpc_stream(port: int, record: Record, stop: asyncio.Event) -> None:
         await until_stopped(record, stop, ask)
 
 
-async def server_sent_events(port: int, record: Record, stop: asyncio.Event) -> None:
+async def server_sent_events(address: str, record: Record, stop: asyncio.Event) -> None:
     """A stream of a second."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as http:
 
         async def ask() -> None:
             request_id = new_id()
-            url = f"http://127.0.0.1:{port}{MODEL}/events"
+            url = f"http://{address}{MODEL}/events"
             async with http.get(url, headers={REQUEST_ID: request_id}) as answer:
                 lines = (await answer.text()).split("\n")
             if "event: end" not in lines or lines.count("id: 19") != 1:
@@ -186,7 +191,7 @@ async def server_sent_events(port: int, record: Record, stop: asyncio.Event) -> 
         await until_stopped(record, stop, ask)
 
 
-async def large_bodies(port: int, record: Record, stop: asyncio.Event) -> None:
+async def large_bodies(address: str, record: Record, stop: asyncio.Event) -> None:
     """100 MB in, then 100 MB out."""
     part = bytes(10**6)
     digest = hashlib.sha256(part * 100).hexdigest()
@@ -200,12 +205,12 @@ async def large_bodies(port: int, record: Record, stop: asyncio.Event) -> None:
         async def ask() -> None:
             request_id = new_id()
             headers = {REQUEST_ID: request_id, "Content-Length": str(LARGE)}
-            async with http.post(f"http://127.0.0.1:{port}{MODEL}/sum", data=body(), headers=headers) as answer:
+            async with http.post(f"http://{address}{MODEL}/sum", data=body(), headers=headers) as answer:
                 found = await answer.json()
             if (found["bytes"], found["sha256"]) != (LARGE, digest):
                 raise ValueError(f"other bytes came: {found}")
             record.answered(found["version"], request_id)
-            async with http.get(f"http://127.0.0.1:{port}{MODEL}/large?bytes={LARGE}") as answer:
+            async with http.get(f"http://{address}{MODEL}/large?bytes={LARGE}") as answer:
                 size = sum([len(chunk) async for chunk in answer.content.iter_any()])
             if size != LARGE:
                 raise ValueError(f"{size} of {LARGE} bytes came")
@@ -213,11 +218,11 @@ async def large_bodies(port: int, record: Record, stop: asyncio.Event) -> None:
         await until_stopped(record, stop, ask)
 
 
-async def slow_readers(port: int, record: Record, stop: asyncio.Event) -> None:
+async def slow_readers(address: str, record: Record, stop: asyncio.Event) -> None:
     """An answer of 2 MB that takes its client two seconds to read."""
 
     async def ask() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**14)
+        reader, writer = await asyncio.open_connection(*_split(address), limit=2**14)
         try:
             writer.write(f"GET {MODEL}/large?bytes=2000000 HTTP/1.1\r\nHost: iris\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode()

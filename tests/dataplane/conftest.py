@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from localcluster import images
 from localcluster.apiserver import free_port
+from localcluster.layout import Layout
+from modelswap import agent
 from modelswap.api.agent import AgentReport, TrafficRequest
 from modelswap.certificates import KeyPair, issue, new_authority
 
@@ -27,7 +30,8 @@ from .model import Model
 
 NOW = datetime.now(UTC)
 SERVER_NAME = "agent.test"
-ENVIRONMENT = os.environ | {"PYTHONPATH": ":".join(sys.path), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+PROXY = resources.files(agent) / "proxy.sh"
 
 # The program of the container, with its surroundings moved.
 PROGRAM = """
@@ -53,9 +57,11 @@ class Pod:
     sample: dict[str, Any] | None = None
     warm_up: dict[str, Any] | None = None
     memory_metrics: bool = False
+    haproxy: str = ""
+    """The folder of the program."""
     process: subprocess.Popen[bytes] | None = None
-    orphans: list[int] = field(default_factory=list)
-    """Processes that outlive the program on purpose."""
+    """The agent's."""
+    proxy: subprocess.Popen[bytes] | None = None
 
     @property
     def route(self) -> str:
@@ -82,9 +88,14 @@ class Pod:
         return f"https://127.0.0.1:{self.settings['control_port']}/v1"
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*self._program("run"), json.dumps(self.settings)], start_new_session=True, env=ENVIRONMENT
-        )
+        """The containers that have ended, or have not begun."""
+        if self.proxy is None or self.proxy.poll() is not None:
+            environment = ENVIRONMENT | {"PATH": f"{self.haproxy}:{os.environ['PATH']}"}
+            command = ["sh", str(PROXY), self.settings["run"]]
+            self.proxy = subprocess.Popen(command, start_new_session=True, env=environment)
+        if self.process is None or self.process.poll() is not None:
+            command = [*self._program("run"), json.dumps(self.settings)]
+            self.process = subprocess.Popen(command, start_new_session=True, env=ENVIRONMENT)
 
     def _program(self, command: str) -> list[str]:
         return [sys.executable, "-c", PROGRAM.format(command=command)]
@@ -133,6 +144,7 @@ class Pod:
                     async with self.operator.get(
                         f"{self.control}/report", params=params, server_hostname=SERVER_NAME
                     ) as response:
+                        response.raise_for_status()
                         report = AgentReport.model_validate_json(await response.text())
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.05)
@@ -150,25 +162,23 @@ class Pod:
     async def until_ready(self) -> AgentReport:
         return await self.until(lambda r: r.healthy is True)
 
-    def kill(self) -> None:
+    def kill_agent(self) -> None:
         """As a node does with a container: everything in it ends at once."""
-        assert self.process is not None
-        for pid in (*children_of(self.process.pid), self.process.pid):
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait(timeout=5)
+        _kill(self.process)
 
-    def kill_program_only(self) -> None:
-        """HAProxy goes on alone, until the test ends."""
-        assert self.process is not None
-        self.orphans += children_of(self.process.pid)
-        self.process.kill()
-        self.process.wait(timeout=5)
+    def kill_proxy(self) -> None:
+        _kill(self.proxy)
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
-        for pid in self.orphans:
+        self.kill_agent()
+        self.kill_proxy()
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None and process.poll() is None:
+        for pid in (*children_of(process.pid), process.pid):
             os.kill(pid, signal.SIGKILL)
+        process.wait(timeout=5)
 
 
 def children_of(pid: int) -> list[int]:
@@ -197,8 +207,7 @@ async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
 @asynccontextmanager
 async def pods_in(tmp_path: Path) -> AsyncIterator[MakePod]:
     """Pods with their files in a folder; they end with the context."""
-    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        pytest.fail("haproxy is not installed: `make test` installs it")
+    haproxy = str(images.ensure_haproxy(Layout.from_environment()).parent)
     authority = new_authority(NOW)
     leaf = issue(authority, "operator.modelswap.internal", client=True, now=NOW)
     context = client_context(authority, leaf, tmp_path)
@@ -219,7 +228,13 @@ async def pods_in(tmp_path: Path) -> AsyncIterator[MakePod]:
         ports = ("route_port", "direct_port", "handover_port", "ops_port", "control_port")
         settings |= {port: free_port() for port in ports}
         made = Pod(
-            Model(version, free_port(), free_port() if grpc else None), folder, authority, settings, operator, **more
+            Model(version, free_port(), free_port() if grpc else None),
+            folder,
+            authority,
+            settings,
+            operator,
+            haproxy=haproxy,
+            **more,
         )
         made.configure()
         made.issue_certificate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Model:
         app.router.add_get("/v2/models/iris/events", self._events)
         app.router.add_get("/v2/models/iris/socket", self._socket)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/begun", self._begun)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self.runner.setup()
         await web.TCPSite(self.runner, self.host, self.port).start()
@@ -123,6 +125,10 @@ class Model:
         gpus = 'nv_gpu_memory_used_bytes{gpu="0"} 1e+06\nnv_gpu_memory_used_bytes{gpu="1"} 2e+06\n'
         return web.Response(text=f"process_resident_memory_bytes 1.23e+08\n{gpus}")
 
+    async def _begun(self, _: web.Request) -> web.Response:
+        """For a test that is in another process."""
+        return web.json_response(self.begun)
+
     def _grpc_handlers(self) -> grpc.GenericRpcHandler:
         """The Open Inference Protocol's service; messages stay bytes."""
         methods: dict[str, Any] = {
@@ -140,6 +146,20 @@ class Model:
         return self.version.encode()
 
     async def _model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Until the client ends, or asks it to end first."""
         self.served += 1
         async for request in requests:
+            if request == b"end":
+                return
             yield self.version.encode() + b" " + request
+
+
+async def _serve_forever() -> None:
+    """As a model server in a pod: see tests/e2e/test_protocols.py."""
+    port, grpc_port = (int(os.environ[name]) for name in ("MODEL_SERVER_PORT", "MODEL_SERVER_GRPC_PORT"))
+    await Model(os.environ["MODEL_VERSION"], port, grpc_port).start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_forever())

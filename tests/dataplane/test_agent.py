@@ -54,6 +54,17 @@ class Clients:
                 await asyncio.sleep(0.02)
 
 
+async def until_answered(url: str, version: str) -> None:
+    """By a proxy that may just be starting."""
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                assert await post(url) == version
+                return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.02)
+
+
 def hold(hold_id: str, seconds: float) -> TrafficRequest:
     return TrafficRequest(hold=Hold(id=hold_id, seconds=seconds))
 
@@ -113,7 +124,7 @@ async def test_a_hold_ends_even_when_the_control_program_is_dead(make_pod: MakeP
     pod = await make_pod("1.0.0")
     await pod.until_ready()
     await pod.direct(hold("one", 1))
-    pod.kill_program_only()
+    pod.kill_agent()
     assert await asyncio.wait_for(post(pod.route), 5) == "1.0.0"
 
 
@@ -127,20 +138,69 @@ async def test_asking_for_the_same_hold_again_does_not_extend_it(make_pod: MakeP
     assert await asyncio.wait_for(request, 5) == "1.0.0"
 
 
-async def test_an_agent_that_is_killed_comes_back_as_it_was(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("parts", [("agent",), ("proxy",), ("agent", "proxy")])
+async def test_what_is_killed_comes_back_as_it_was(make_pod: MakePod, parts: tuple[str, ...]) -> None:
     old, new = await make_pod("1.0.0"), await make_pod("1.1.0")
     await asyncio.gather(old.until_ready(), new.until_ready())
     await post(old.route)
     await old.direct(hand_over(new))
     assert await post(old.route) == "1.1.0"
     before = await old.report()
-    old.kill()
+    for part in parts:
+        old.kill_agent() if part == "agent" else old.kill_proxy()
     old.start()
     report = await old.until_ready()
     assert report.mode is TrafficMode.HAND_OVER
     assert report.peers == (new.handover,)
-    assert report.request_count >= before.request_count
-    assert await post(old.route) == "1.1.0"
+    assert report.request_count == before.request_count
+    await until_answered(old.route, "1.1.0")
+    await old.direct(TrafficRequest())
+    assert await post(old.route) == "1.0.0"
+    assert (await old.report()).request_count == before.request_count + 1
+
+
+async def test_requests_go_on_while_the_agent_is_away(make_pod: MakePod) -> None:
+    pod = await make_pod("1.0.0")
+    await pod.until_ready()
+    clients = Clients()
+    clients.start(pod.route, count=8, seconds=0.01)
+    await clients.until("1.0.0", 50)
+    for _ in range(3):
+        pod.kill_agent()
+        await clients.until("1.0.0", 50)
+        pod.start()
+        await pod.until_ready()
+    await clients.stop()
+    assert clients.failures == []
+    counted = (await pod.report()).request_count
+    assert len(clients.answers) <= counted <= len(clients.answers) + 8, "those that were broken off at the end"
+
+
+async def test_a_model_server_is_not_stopped_because_the_agent_is_away(make_pod: MakePod) -> None:
+    pod = await make_pod("1.0.0")
+    await pod.until_ready()
+    pod.kill_agent()
+    async with aiohttp.ClientSession() as http:
+
+        async def status(path: str) -> int:
+            async with http.get(f"{pod.ops}{path}") as answer:
+                return answer.status
+
+        async with asyncio.timeout(10):
+            while await status("/live") == 200:
+                await asyncio.sleep(0.02)
+        assert [await status(path) for path in ("/proxy", "/model/live", "/ready", "/model")] == [200, 200, 503, 503]
+
+
+async def test_a_hold_outlives_the_proxy_and_ends_by_its_time(make_pod: MakePod) -> None:
+    pod = await make_pod("1.0.0")
+    await pod.until_ready()
+    await pod.direct(hold("one", 4))
+    pod.kill_proxy()
+    pod.start()
+    began = time.monotonic()
+    await until_answered(pod.route, "1.0.0")
+    assert 2 < time.monotonic() - began < 6
 
 
 async def test_handing_over_and_taking_back_again_and_again_loses_nothing(make_pod: MakePod) -> None:
@@ -234,9 +294,21 @@ async def test_a_pod_that_ends_lets_its_requests_end(make_pod: MakePod) -> None:
     assert report.in_flight == 1
     assert await slow == "1.0.0"
     assert await asyncio.to_thread(draining.wait, 15) == 0
-    assert pod.process is not None
-    pod.process.terminate()
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    for process in (pod.process, pod.proxy):
+        assert process is not None
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 10) == 0
+
+
+async def test_a_proxy_that_is_told_to_end_lets_requests_end(make_pod: MakePod) -> None:
+    pod = await make_pod("1.0.0")
+    await pod.until_ready()
+    slow = asyncio.create_task(post(pod.route, seconds=2))
+    await pod.until(lambda _: pod.model.served > 0)
+    assert pod.proxy is not None
+    pod.proxy.terminate()
+    assert await slow == "1.0.0"
+    assert await asyncio.to_thread(pod.proxy.wait, 10) == 0
 
 
 async def test_requests_are_counted_and_survive_a_restart(make_pod: MakePod) -> None:

@@ -54,7 +54,7 @@ async def test_an_agent_that_does_not_do_as_told_is_out_of_touch_until_it_is_hea
     monitor = AgentMonitor(AgentClient(pod.authority, before_write=lambda: None), heard.append)
     monitor.follow(agent_of(pod))
     await until(lambda: monitor.report_of(UID) is not None)
-    pod.kill()
+    pod.kill_agent()
     heard.clear()
     with pytest.raises(AgentError):
         await monitor.direct(UID, TrafficRequest())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import grpc
 import pytest
 from modelswap.api.agent import Hold, TrafficMode, TrafficRequest
 
@@ -14,6 +16,7 @@ from tests.support.service import LoopbackService
 
 from .clients import KINDS, MODEL, Record
 from .conftest import MakePod, Pod, pods_in
+from .model import GRPC_SERVICE
 from .test_agent import post
 
 CLIENTS = 2
@@ -40,7 +43,7 @@ async def _run(folder: Path) -> Outcome:
         route = Route(service, pods)
         await route.swap(pods[0])
         tasks = [
-            asyncio.create_task(client(service.port, records[kind], stop))
+            asyncio.create_task(client(service.address, records[kind], stop))
             for kind, client in KINDS.items()
             for _ in range(CLIENTS if kind != "large_bodies" else 1)
         ]
@@ -51,7 +54,7 @@ async def _run(folder: Path) -> Outcome:
         await asyncio.sleep(PAUSE)
         await route.swap(pods[1])
         await route.swap(pods[2])
-        await asyncio.sleep(PAUSE)
+        await asyncio.gather(*(record.until("2.0.0") for record in records.values()))
         stop.set()
         async with asyncio.timeout(40):
             await asyncio.gather(*tasks)
@@ -149,21 +152,44 @@ async def test_clients_of_a_pod_that_ends_find_another(make_pod: MakePod) -> Non
     await service.start()
     service.endpoint = ("127.0.0.1", old.settings["route_port"])
     records = {kind: Record() for kind in LEAVING}
-    tasks = [asyncio.create_task(KINDS[kind](service.port, record, stop)) for kind, record in records.items()]
+    tasks = [asyncio.create_task(KINDS[kind](service.address, record, stop)) for kind, record in records.items()]
     for record in records.values():
         await record.until("1.0.0")
     service.endpoint = ("127.0.0.1", new.settings["route_port"])
     draining = old.drain()
     assert await asyncio.to_thread(draining.wait, 30) == 0
-    assert old.process is not None
-    old.process.terminate()
-    assert await asyncio.to_thread(old.process.wait, 20) == 0
+    for process in (old.process, old.proxy):
+        assert process is not None
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 20) == 0
     for record in records.values():
         await record.until("1.1.0")
     stop.set()
     await asyncio.gather(*tasks)
     await service.stop()
     assert {kind: record.failures for kind, record in records.items()} == {kind: [] for kind in LEAVING}
+
+
+@pytest.mark.requirement("HS-10")
+async def test_a_stream_that_the_model_ends_first_ends_well(make_pod: MakePod) -> None:
+    pod = await make_pod("1.0.0", grpc=True)
+    await pod.until_ready()
+
+    async def ask(infer: grpc.aio.StreamStreamMultiCallable[bytes, bytes], pause: float) -> list[bytes]:
+        async def messages() -> AsyncIterator[bytes]:
+            yield b"one"
+            yield b"end"
+            await asyncio.sleep(pause)
+
+        return [answer async for answer in infer(messages(), timeout=20)]
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{pod.settings['route_port']}") as channel:
+        infer: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{GRPC_SERVICE}/ModelStreamInfer"
+        )
+        for _ in range(50):
+            answers = await asyncio.gather(*(ask(infer, pause) for pause in (0, 0.01, 0.1)))
+            assert answers == [[b"1.0.0 one"]] * 3
 
 
 @pytest.mark.requirement("HS-10")
@@ -211,7 +237,7 @@ async def test_a_grpc_error_counts_though_http_calls_it_a_success(make_pod: Make
     await pod.until_ready()
     pod.model.infer_status = 500
     record, stop = Record(), asyncio.Event()
-    task = asyncio.create_task(KINDS["grpc_unary"](pod.settings["route_port"], record, stop))
+    task = asyncio.create_task(KINDS["grpc_unary"](f"127.0.0.1:{pod.settings['route_port']}", record, stop))
     report = await pod.until(lambda r: r.error_count >= 3)
     stop.set()
     await task

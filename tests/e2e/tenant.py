@@ -15,6 +15,8 @@ from demo.kubectl import run, wait_until
 from tests.support.conditions import condition_of
 
 FOLDER = Path(__file__).parent
+MODEL_SERVER = FOLDER.parent / "dataplane" / "model.py"
+"""A model server in one file; as the artifact of a version, it is what its pods run."""
 PROBE = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [[6.0, 2.7, 5.1, 1.6]]}]}
 
 Object = dict[str, Any]
@@ -129,7 +131,7 @@ def prepared(images: dict[str, str]) -> Tenant:
     made = Tenant("modelswap-versions")
     made.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--timeout=120s")
     made.kubectl("create", "namespace", made.namespace)
-    scripts = [f"--from-file={path}" for path in sorted((FOLDER / "scripts").glob("*.py"))]
+    scripts = [f"--from-file={path}" for path in (*sorted((FOLDER / "scripts").glob("*.py")), MODEL_SERVER)]
     made.kubectl("create", "configmap", "test-scripts", *scripts)
     made.apply_file("models", AGENT_IMAGE=images["agent"])
     made.kubectl("wait", "--for=condition=Complete", "job/publish", "--timeout=120s")

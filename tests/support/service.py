@@ -16,6 +16,11 @@ class LoopbackService:
         self._servers: list[asyncio.Server] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
+    @property
+    def address(self) -> str:
+        """Where clients connect, on loopback."""
+        return f"127.0.0.1:{self.port}"
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen there, too."""
         server = await asyncio.start_server(self._connect, host, port)

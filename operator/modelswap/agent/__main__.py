@@ -39,26 +39,29 @@ async def run(settings: AgentSettings) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await traffic.start()
-    await control.serve()
     stopping = asyncio.create_task(stop.wait())
-    ended = asyncio.create_task(traffic.wait())
+    starting = asyncio.create_task(_start(traffic, control))
+    await asyncio.wait([stopping, starting], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        return 0
+    starting.result()
     parts = [asyncio.create_task(part()) for part in (traffic.watch, model.watch, control.watch_tls)]
     try:
-        await asyncio.wait([stopping, ended, *parts], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
         for part in parts:
             if part.done():
                 part.result()
-        if stop.is_set():
-            traffic.finish()
-            return await ended
-        logger.error("haproxy ended with code %s", ended.result())
-        return 1
+        return 0
     finally:
         for task in (stopping, *parts):
             task.cancel()
         await control.close()
-        traffic.kill()
+        traffic.finish()
+
+
+async def _start(traffic: TrafficDirector, control: Control) -> None:
+    await traffic.start()
+    await control.serve()
 
 
 async def drain(settings: AgentSettings) -> int:

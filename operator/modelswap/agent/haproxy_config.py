@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from modelswap.api.agent import IDENTITY_PATH, MAX_PEERS, VERSION_HEADER
+from modelswap.api.agent import IDENTITY_PATH, MAX_PEERS, PROXY_PATH, VERSION_HEADER
 
 from .settings import AgentSettings
 from .state import TrafficState
@@ -111,12 +111,16 @@ frontend ops
   bind {settings.address}:{settings.ops_port}
   timeout client 90s
   http-request use-service prometheus-exporter if {{ path /metrics }}
+  http-request return status 200 content-type text/plain string ok if {{ path {PROXY_PATH} }}
+  # Nobody knows while the agent is away, and a model server is not stopped for that.
+  http-request return status 200 content-type text/plain string unknown \
+if {{ path /model/live }} !{{ nbsrv(control) gt 0 }}
   http-request deny status 404 unless {{ path /live /ready /model /model/live /drained }}
   default_backend control
 
 backend control
   timeout server 90s
-  server control unix@{settings.ops_socket}
+  server control unix@{settings.ops_socket} check inter 500ms fall 1 rise 1
 """
 
 

@@ -1,4 +1,4 @@
-"""What must outlive a restart of the agent's container: where requests go, and what was counted."""
+"""What must outlive a restart of the agent or of the proxy: where requests go, and what was counted."""
 
 from __future__ import annotations
 
@@ -38,19 +38,27 @@ class TrafficState(BaseModel):
 
 
 class Counters(BaseModel):
-    """Requests counted by HAProxy processes that have ended."""
+    """Requests that HAProxy has counted."""
 
     model_config = ConfigDict(frozen=True)
 
     requests: int = 0
     errors: int = 0
 
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(requests=self.requests + other.requests, errors=self.errors + other.errors)
+
 
 class SavedState(BaseModel):
     """The file's content."""
 
     traffic: TrafficState = TrafficState()
-    counters: Counters = Counters()
+    process: str = ""
+    """The HAProxy that was there."""
+    counted: Counters = Counters()
+    """By it."""
+    before: Counters = Counters()
+    """By those that had ended before it."""
 
 
 def load(path: Path) -> SavedState:

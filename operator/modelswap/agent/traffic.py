@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
-from modelswap.api.agent import HoldOutcome, HoldReport, TrafficMode, TrafficRequest
+from modelswap.api.agent import MAX_PEERS, HoldOutcome, HoldReport, TrafficMode, TrafficRequest
 
 from . import state as states
 from .haproxy import Haproxy, HaproxyError, Held, Traffic
@@ -35,9 +36,9 @@ class TrafficDirector:
         self._model_port = model_port
         self._grpc_port = grpc_port
         self._file = settings.run / "state.json"
-        saved = states.load(self._file)
-        self._state = saved.traffic.model_copy(update={"closing": False})
-        self._before = saved.counters
+        self._saved = states.load(self._file)
+        self._state = self._saved.traffic.model_copy(update={"closing": False})
+        self._followed = ""
         self._haproxy = Haproxy(settings.admin_socket)
         self._lock = asyncio.Lock()
         self._shut = False
@@ -54,10 +55,7 @@ class TrafficDirector:
     @property
     def counters(self) -> Counters:
         """Requests since the pod began."""
-        return Counters(
-            requests=self._before.requests + self.traffic.requests,
-            errors=self._before.errors + self.traffic.errors + self.held.grpc_errors,
-        )
+        return self._saved.before + self._saved.counted
 
     @property
     def in_flight(self) -> int:
@@ -71,39 +69,20 @@ class TrafficDirector:
         return not (self.traffic.in_flight or self.traffic.direct_in_flight or self.traffic.handing_over)
 
     async def start(self) -> None:
-        """Start HAProxy as it was before a restart.
+        """Let the proxy come up as it was before a restart, or take up the one that is there.
 
         Raises:
-            HaproxyError: it did not start.
+            HaproxyError: it is not there in time.
 
         """
-        run = self._settings.run
-        (run / "hold.lua").write_text(lua())
-        self._settings.state_map.write_text(state_map(self._state))
-        config = run / "haproxy.cfg"
-        config.write_text(
-            render(
-                self._settings,
-                self._state,
-                model_version=self._model_version,
-                model_port=self._model_port,
-                grpc_port=self._grpc_port,
-            )
-        )
-        await self._haproxy.start(config)
-
-    async def wait(self) -> int:
-        """HAProxy's exit code, once it has ended."""
-        return await self._haproxy.wait()
+        _write(self._settings.run / "hold.lua", lua())
+        self._configure()
+        await self._haproxy.attach()
+        await self.refresh()
 
     def finish(self) -> None:
-        """Let the last requests end."""
+        """Keep what was counted."""
         self._save()
-        self._haproxy.finish()
-
-    def kill(self) -> None:
-        """End at once."""
-        self._haproxy.kill()
 
     async def direct(self, request: TrafficRequest) -> None:
         """Bring a request into force; one that is in force already changes nothing.
@@ -172,11 +151,49 @@ class TrafficDirector:
     def _set(self, **changes: object) -> None:
         self._state = self._state.model_copy(update=changes)
         self._save()
+        self._configure()
         self._revision.bump()
         self._wake.set()
 
     def _save(self) -> None:
-        states.save(self._file, SavedState(traffic=self._state, counters=self.counters))
+        self._saved = self._saved.model_copy(update={"traffic": self._state})
+        states.save(self._file, self._saved)
+
+    def _configure(self) -> None:
+        """What a proxy that starts now begins with."""
+        config = render(
+            self._settings,
+            self._state,
+            model_version=self._model_version,
+            model_port=self._model_port,
+            grpc_port=self._grpc_port,
+        )
+        _write(self._settings.state_map, state_map(self._state))
+        _write(self._settings.run / "haproxy.cfg", config)
+
+    def _count(self, process: str, counted: Counters) -> None:
+        saved = self._saved
+        before = saved.before if process == saved.process else saved.before + saved.counted
+        self._saved = SavedState(traffic=saved.traffic, process=process, counted=counted, before=before)
+
+    async def _follow(self, process: str) -> None:
+        """Bring what is in force into a proxy that is new to us.
+
+        It may have started while something changed, or an earlier run of ours has told it otherwise.
+        """
+        if process == self._followed:
+            return
+        state = self._state
+        if state.peers:
+            await self._haproxy.change(*_join(state.peers, self._pools))
+        hold = state.deadline_ms if self._holding() else 0
+        await self._haproxy.change(
+            self._map("id", state.hold_id or "-"),
+            self._map("hold", str(hold)),
+            self._map("mode", state.haproxy_mode),
+        )
+        await self._haproxy.change(*_leave(len(state.peers), MAX_PEERS, self._pools))
+        self._followed = process
 
     def _holding(self) -> bool:
         return self._state.hold_outcome is HoldOutcome.HOLDING
@@ -184,13 +201,16 @@ class TrafficDirector:
     async def refresh(self) -> None:
         """Read HAProxy's counters now."""
         before, was_busy = self.traffic, bool(self.in_flight)
-        errors = (self.traffic.errors, self.held.grpc_errors)
-        self.traffic, self.held = await self._haproxy.traffic(), await self._haproxy.held()
+        errors = self.counters.errors
+        self.traffic, self.held = await self._haproxy.counts()
+        faults = self.traffic.errors + self.held.grpc_errors
+        self._count(self.held.process, Counters(requests=self.traffic.requests, errors=faults))
+        await self._follow(self.held.process)
         if self.traffic.requests != before.requests:
             self.last_request_at = datetime.now(UTC)
         if self._holding() and time.time() * 1000 >= self._state.deadline_ms:
             self._set(deadline_ms=0, hold_outcome=HoldOutcome.EXPIRED)
-        if (self.traffic.errors, self.held.grpc_errors) != errors:
+        if self.counters.errors != errors:
             self._revision.bump()  # a route that watches a new version counts them
         if self.traffic.upgraded and 0 < self._state.upgraded_until_ms <= time.time() * 1000:
             await self._haproxy.change("shutdown sessions server upgraded/model")
@@ -233,6 +253,13 @@ class TrafficDirector:
             held_requests=held.total,
             longest_hold_seconds=held.longest_seconds,
         )
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole, or not at all: the proxy may start at any time."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _join(peers: tuple[str, ...], pools: tuple[str, ...]) -> list[str]:

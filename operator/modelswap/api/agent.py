@@ -35,6 +35,8 @@ MAX_PEERS = 16
 
 IDENTITY_PATH = "/.well-known/modelswap"
 """Answered by the agent itself, wherever a request to the route port is sent: proves which version is reached."""
+PROXY_PATH = "/proxy"
+"""On the ops port: answered by the proxy alone, whether the agent is there or not."""
 VERSION_HEADER = "Modelswap-Version"
 """Response header that names the ModelVersion whose model answered."""
 

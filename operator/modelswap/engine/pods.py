@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from modelswap.api.agent import AgentReport, FetchResult
 from modelswap.api.quantity import parse_quantity
-from modelswap.manifests.pod import AGENT, FETCH, MODEL_SERVER
+from modelswap.manifests.pod import AGENT, FETCH, MODEL_SERVER, PROXY
 from modelswap.planning.observed import ContainerState, ServingPod
 
 Body = Mapping[str, Any]
@@ -32,6 +32,7 @@ def serving_pod(body: Body, report: AgentReport | None, measured_memory: int | N
         fetch=container_state(statuses.get(FETCH, {})),
         fetched=_fetched(statuses.get(FETCH, {})),
         model_server=container_state(statuses.get(MODEL_SERVER, {})),
+        proxy=container_state(statuses.get(PROXY, {})),
         agent=container_state(statuses.get(AGENT, {})),
         report=report,
         measured_memory_bytes=measured_memory,

@@ -1,17 +1,17 @@
-"""The serving pods of a ModelVersion: fetch step, agent and model server."""
+"""The serving pods of a ModelVersion: proxy, agent, fetch step and model server."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from modelswap.api.agent import CONTROL_PORT, DIRECT_PORT, HANDOVER_PORT, OPS_PORT, ROUTE_PORT
+from modelswap.api.agent import CONTROL_PORT, DIRECT_PORT, HANDOVER_PORT, OPS_PORT, PROXY_PATH, ROUTE_PORT
 from modelswap.api.v1alpha1.model_runtime import ModelRuntime
 from modelswap.api.v1alpha1.model_version import ModelVersion
 
 from . import labels, names
 from .child import Manifest, child
 from .fetch import PROGRESS_FOLDER, fetch_container, model_mount, volumes
-from .pod import AGENT, CONTAINER_SECURITY, MODEL_PATH, MODEL_SERVER, ServingDefaults
+from .pod import AGENT, CONTAINER_SECURITY, MODEL_PATH, MODEL_SERVER, PROXY, ServingDefaults
 
 TERMINATION_GRACE_SECONDS = 60
 """Time for requests in flight to end when a pod is deleted; a planned unload has drained before."""
@@ -20,6 +20,10 @@ USER = 65532
 HUNG_GRACE_SECONDS = 10
 """Time to end for a model server that is stopped because it does not answer: nothing in flight is worth more."""
 
+PROXY_START_SECONDS = 60
+"""For the agent to write the proxy's configuration, before anybody asks whether the proxy is alive."""
+RUN_MOUNT = {"name": "run", "mountPath": "/var/run/modelswap"}
+"""What the proxy and the agent have in common."""
 
 _END_SOON = {"terminationGracePeriodSeconds": HUNG_GRACE_SECONDS}
 
@@ -67,8 +71,9 @@ def _pod_spec(version: ModelVersion, runtime: ModelRuntime, defaults: ServingDef
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        # The agent is the first to start, so that it can tell how far the fetch is.
-        "initContainers": [_agent(defaults), fetch_container(version, defaults)],
+        # The agent starts before the fetch step, so that it can tell how far that is. The proxy waits for the agent to
+        # configure it, and is the last to end.
+        "initContainers": [_proxy(defaults), _agent(defaults), fetch_container(version, defaults)],
         "containers": [_model_server(version, runtime)],
         "volumes": [
             *volumes(version.spec.artifact, defaults),
@@ -80,32 +85,53 @@ def _pod_spec(version: ModelVersion, runtime: ModelRuntime, defaults: ServingDef
     }
 
 
-def _agent(defaults: ServingDefaults) -> Manifest:
+def _proxy(defaults: ServingDefaults) -> Manifest:
+    return _sidecar(
+        PROXY,
+        defaults,
+        {
+            "command": ["sh", "/app/modelswap/agent/proxy.sh"],
+            "resources": {"requests": {"cpu": "25m", "memory": "48Mi"}, "limits": {"memory": "384Mi"}},
+            "ports": [
+                {"name": "route", "containerPort": ROUTE_PORT},
+                {"name": "direct", "containerPort": DIRECT_PORT},
+                {"name": "handover", "containerPort": HANDOVER_PORT},
+                {"name": "ops", "containerPort": OPS_PORT},
+            ],
+            # No startup probe: the agent, which it waits for, would never be started.
+            "livenessProbe": _probe(PROXY_PATH, period=10, failures=3) | {"initialDelaySeconds": PROXY_START_SECONDS},
+            "volumeMounts": [RUN_MOUNT],
+        },
+    )
+
+
+def _sidecar(name: str, defaults: ServingDefaults, more: Manifest) -> Manifest:
     return {
-        "name": AGENT,
+        "name": name,
         "image": defaults.agent_image,
         "imagePullPolicy": defaults.image_pull_policy,
-        "args": ["run"],
         "restartPolicy": "Always",
         "securityContext": CONTAINER_SECURITY,
-        "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
-        "ports": [
-            {"name": "route", "containerPort": ROUTE_PORT},
-            {"name": "direct", "containerPort": DIRECT_PORT},
-            {"name": "handover", "containerPort": HANDOVER_PORT},
-            {"name": "ops", "containerPort": OPS_PORT},
-            {"name": "control", "containerPort": CONTROL_PORT},
-        ],
+        **more,
+    }
+
+
+def _agent(defaults: ServingDefaults) -> Manifest:
+    more = {
+        "args": ["run"],
+        "resources": {"requests": {"cpu": "25m", "memory": "80Mi"}, "limits": {"memory": "256Mi"}},
+        "ports": [{"name": "control", "containerPort": CONTROL_PORT}],
         "startupProbe": _probe("/live", period=1, failures=60),
         "readinessProbe": _probe("/ready", period=1, failures=3),
         "livenessProbe": _probe("/live", period=10, failures=3),
         "lifecycle": {"preStop": {"exec": {"command": ["python3", "-m", "modelswap.agent", "drain"]}}},
         "volumeMounts": [
-            {"name": "run", "mountPath": "/var/run/modelswap"},
+            RUN_MOUNT,
             {"name": "agent", "mountPath": "/etc/modelswap", "readOnly": True},
             {"name": "fetch", "mountPath": PROGRESS_FOLDER, "readOnly": True},
         ],
     }
+    return _sidecar(AGENT, defaults, more)
 
 
 def _agent_files(name: str) -> list[Manifest]:

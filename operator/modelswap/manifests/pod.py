@@ -8,6 +8,7 @@ MODEL_PATH = "/mnt/models"
 
 FETCH = "fetch"
 AGENT = "agent"
+PROXY = "proxy"
 MODEL_SERVER = "model-server"
 
 CONTAINER_SECURITY = {

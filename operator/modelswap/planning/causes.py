@@ -66,7 +66,7 @@ def cause_of(pod: ServingPod, resource: ModelVersion) -> Cause | None:
     if pod.fetched and pod.fetched.reason:
         message = f"the artifact cannot be fetched: {pod.fetched.message}"
         return Cause(reason=pod.fetched.reason, message=message, pod=pod.name, at=pod.fetch.ended_at)
-    containers = (("fetch", pod.fetch), ("agent", pod.agent), ("model-server", pod.model_server))
+    containers = (("proxy", pod.proxy), ("agent", pod.agent), ("fetch", pod.fetch), ("model-server", pod.model_server))
     for name, state in containers:
         if cause := _container(name, state, pod, resource):
             return cause
@@ -156,5 +156,6 @@ def _ends_of(pod: ServingPod, resource: ModelVersion) -> Iterable[Cause | None]:
     else:
         yield ended("fetch", pod.fetch, pod, resource)
     if not pod.terminating:  # a container that ends because its pod does tells nothing of the model
+        yield ended("proxy", pod.proxy, pod, resource)
         yield ended("agent", pod.agent, pod, resource)
         yield ended("model-server", pod.model_server, pod, resource)

@@ -54,6 +54,7 @@ class ServingPod:
     fetch: ContainerState = ContainerState()
     fetched: FetchResult | None = None
     model_server: ContainerState = ContainerState()
+    proxy: ContainerState = ContainerState()
     agent: ContainerState = ContainerState()
     report: AgentReport | None = None
     """None while the agent has not been heard of, or no longer answers."""
