@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     """Namespaces to serve, joined by commas; empty for all."""
     ops_port: int = Field(default=8080, ge=1, le=65535)
     """Port of health endpoints and metrics."""
+    fetch_hosts: str = ""
+    """Hosts that artifacts may be fetched from, joined by commas, such as `s3.amazonaws.com,*.example.com`; empty for
+    all. Addresses of the pod and the node themselves are refused always."""
     artifact_cache_path: str = Field(default="", pattern="^(/.+)?$")
     """Folder on every node where fetched artifacts are kept, for those that are named by their sha256; empty for none.
     It must be writable by user 65532, and the namespaces of the ModelVersions must allow hostPath volumes."""

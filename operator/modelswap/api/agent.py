@@ -27,6 +27,8 @@ OPS_PORT = 8404
 CONTROL_PORT = 8443
 """The operator's, behind mutual TLS."""
 
+ALLOWED_HOSTS = "MODELSWAP_FETCH_HOSTS"
+"""Variable of the fetch step: names of hosts, or patterns such as `*.example.com`, joined by commas; empty for all."""
 FETCH_PROGRESS_FILE = "/var/run/modelswap-fetch/fetch.json"
 """Where the fetch step tells the agent how far it is."""
 

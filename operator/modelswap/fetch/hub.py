@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from .addresses import check_endpoint
 from .errors import FetchError
 from .source import Found
 from .transport import STALL_SECONDS, Client, explain_status
@@ -83,6 +84,7 @@ class Hub:
         return name.startswith(self._path) if self.is_folder else name == self._path
 
     def _info(self) -> ModelInfo:
+        check_endpoint(self._endpoint, self._uri)
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         # 30 MB and 0.2 s, for those alone who use it.
         from huggingface_hub import HfApi

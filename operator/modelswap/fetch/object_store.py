@@ -21,6 +21,7 @@ from obstore.exceptions import (
 from obstore.store import from_url
 
 from .errors import ChangedError, FetchError
+from .providers import PROVIDERS
 from .source import Found
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ _RETRY: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
 _CLIENT: ClientConfig = {"allow_http": True, "timeout": "5m", "connect_timeout": "10s"}
 
 _STATUS = re.compile(r"status code: (4\d\d)")
-_METADATA_SERVICE = "169.254.169.254"
-"""Where the library looks for credentials when it was given none."""
-
 _CHECK_HINT = "check the Secret that spec.artifact.secretRef names"
 
 
@@ -50,9 +48,10 @@ class ObjectStore:
         scheme, _, rest = uri.partition("://")
         bucket, _, self._path = rest.partition("/")
         self._uri = uri
+        config = PROVIDERS[scheme].configure(uri)
         try:
             # The library reads credentials and endpoints from the environment: AWS_…, GOOGLE_…, AZURE_….
-            self._store = from_url(f"{scheme}://{bucket}", client_options=_CLIENT, retry_config=_RETRY)
+            self._store = from_url(f"{scheme}://{bucket}", config=config, client_options=_CLIENT, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
             message = f"{uri} cannot be fetched: {_brief(error)}: {_CHECK_HINT}"
             raise FetchError("InvalidStore", message, permanent=True) from error
@@ -123,9 +122,6 @@ def _explain(uri: str, error: Exception) -> FetchError:
         return ChangedError(uri)
     if isinstance(error, (InvalidPathError, ValueError)):
         return FetchError("UnsafePath", f"{uri} holds a name that is no path: {_brief(error)}", permanent=True)
-    if _METADATA_SERVICE in str(error):
-        hint = "give them in a Secret that spec.artifact.secretRef names"
-        return FetchError("NoCredentials", f"there are no credentials for {uri}: {hint}", permanent=False)
     refused = code not in ("", "408", "429")
     return FetchError("Refused" if refused else "StoreUnreachable", f"{uri}: {_brief(error)}", permanent=refused)
 

@@ -109,8 +109,12 @@ class Token:
             answer = self._client.get(url, authorization=self._credentials.basic)
         except FetchError as error:
             raise self.refused() if error.reason == "AccessDenied" else error from error
-        with answer:
-            return f"Bearer {_token_in(answer.read(_MAX_TOKEN_BYTES), self._shown)}"
+        document = b""
+        for piece in self._client.pieces(answer):
+            document += piece
+            if len(document) > _MAX_TOKEN_BYTES:
+                break
+        return f"Bearer {_token_in(document, self._shown)}"
 
     def refused(self) -> FetchError:
         """What to tell when the registry does not let us in."""

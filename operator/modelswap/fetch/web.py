@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from http.client import HTTPResponse
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .errors import FetchError
 from .source import Found
-from .transport import Client, length_of, without_secrets
+from .transport import Answer, Client, without_secrets
 
 
 class WebServer:
@@ -36,7 +35,7 @@ class WebServer:
         self._url = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
         self._authorization = f"Basic {base64.b64encode(unquote(user).encode()).decode()}" if user else ""
         self._client = Client(shown)
-        self._answer: HTTPResponse | None = None
+        self._answer: Answer | None = None
 
     def files(self) -> list[Found]:
         """The one file.
@@ -49,9 +48,9 @@ class WebServer:
         if self._answer:
             self._answer.close()
         self._answer = self._client.get(self._url, authorization=self._authorization)
-        e_tag = self._answer.headers.get("ETag") or ""
+        e_tag = self._answer.header("ETag")
         # A weak tag does not promise the same bytes.
-        return [Found(self._name, length_of(self._answer), None if e_tag.startswith("W/") else e_tag or None)]
+        return [Found(self._name, self._answer.length, None if e_tag.startswith("W/") else e_tag or None)]
 
     def read(self, file: Found, start: int) -> Iterator[bytes]:
         """The file's content from a byte on, in pieces.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from modelswap.api.agent import FETCH_PROGRESS_FILE
+from modelswap.api.agent import ALLOWED_HOSTS, FETCH_PROGRESS_FILE
 from modelswap.api.v1alpha1.model_version import Artifact, ModelVersion
 
 from .child import Manifest
@@ -22,6 +22,8 @@ def fetch_container(version: ModelVersion, defaults: ServingDefaults) -> Manifes
         "image": defaults.agent_image,
         "imagePullPolicy": defaults.image_pull_policy,
         "command": ["python3", "-m", "modelswap.fetch", *_arguments(version, defaults)],
+        # Also when it is empty: what a Secret holds under this name does not count.
+        "env": [{"name": ALLOWED_HOSTS, "value": defaults.fetch_hosts}],
         "securityContext": CONTAINER_SECURITY,
         # It shares the node for moments only: a higher request would keep pods from being scheduled all the time.
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},

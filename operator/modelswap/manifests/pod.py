@@ -24,6 +24,8 @@ class ServingDefaults:
 
     agent_image: str
     image_pull_policy: str = "IfNotPresent"
+    fetch_hosts: str = ""
+    """Hosts that artifacts may come from, joined by commas; empty for all."""
     artifact_cache_path: str = ""
     """Folder on every node where artifacts are kept; empty for none."""
     artifact_cache_max_bytes: int = 50 * 2**30

@@ -21,7 +21,7 @@ from localcluster import tools
 from localcluster.apiserver import free_port
 from localcluster.layout import Layout
 from modelswap.certificates import issue, new_authority
-from modelswap.fetch import retry
+from modelswap.fetch import addresses, retry
 from obstore.store import from_url
 
 from .servers import wait_until_listening
@@ -189,3 +189,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Relative path → content; what a broken attempt leaves aside does not count."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in found.items() if not name.startswith(".fetching/")}
+
+
+@pytest.fixture(autouse=True)
+def loopback_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers of tests are there, and no artifact of a cluster is."""
+    forbidden = addresses.is_forbidden
+    monkeypatch.setattr(addresses, "is_forbidden", lambda address: address != "127.0.0.1" and forbidden(address))

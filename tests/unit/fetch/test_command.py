@@ -14,11 +14,18 @@ from modelswap.api.agent import FetchResult
 
 from .conftest import Request, Serve, contents
 
+# The servers of these tests are on loopback, where nothing may be fetched from else.
+PROGRAM = """
+import runpy
+from modelswap.fetch import addresses
+addresses.is_forbidden = lambda address: False
+runpy.run_module("modelswap.fetch", run_name="__main__", alter_sys=True)
+"""
 ENVIRONMENT = os.environ | {"PYTHONPATH": ":".join(sys.path)}
 
 
 def _start(uri: str, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "modelswap.fetch", "--uri", uri, "--to", str(folder / "models")]
+    command = [sys.executable, "-c", PROGRAM, "--uri", uri, "--to", str(folder / "models")]
     command += ["--result", str(folder / "result")]
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
 
