@@ -8,6 +8,7 @@ import signal
 import sys
 
 from modelswap import __version__, logs, ops
+from modelswap.check import check
 from modelswap.handlers.operator import Operator
 from modelswap.kube.api import KubeApi, load_config
 from modelswap.kube.api import client as kube_client
@@ -64,17 +65,20 @@ async def uninstall(settings: Settings) -> int:
     return 0
 
 
-COMMANDS = {"run": run, "retire": uninstall}
-
-
 def main() -> None:
-    """Run the operator, or with `retire` end it for good."""
-    command = sys.argv[1] if len(sys.argv) == 2 else "run"
-    if len(sys.argv) > 2 or command not in COMMANDS:
-        sys.exit(f"usage: python3 -m modelswap [{'|'.join(COMMANDS)}]")
+    """Run the operator; with `retire` end it for good, with `check URL` look whether one works."""
+    match sys.argv[1:]:
+        case ["check", url]:
+            sys.exit(asyncio.run(check(url)))
+        case [] | ["run"]:
+            command = run
+        case ["retire"]:
+            command = uninstall
+        case _:
+            sys.exit("usage: python3 -m modelswap [run|retire|check URL]")
     settings = Settings()
     logs.configure(settings.log_format, debug=settings.debug)
-    sys.exit(asyncio.run(COMMANDS[command](settings)))
+    sys.exit(asyncio.run(command(settings)))
 
 
 if __name__ == "__main__":

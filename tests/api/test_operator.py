@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from localcluster import tools
+from localcluster.layout import Layout
 
 from .conftest import PROJECT, Cluster, condition, eventually, model_route, model_version, runtime
 
@@ -128,6 +130,12 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
         command = [str(cluster.server.helm), f"--kubeconfig={cluster.server.kubeconfig}", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
+    crds = tools.ensure_monitoring(Layout.from_environment()) / "crds"
+    for kind in ("podmonitors", "prometheusrules", "servicemonitors"):
+        made = cluster.kubectl("apply", "--server-side", "-f", str(crds / f"monitoring.coreos.com_{kind}.yaml"))
+        assert made.returncode == 0, made.stderr
+    # There is no controller here that makes it, and `helm test` runs as nobody else.
+    assert cluster.kubectl("create", "serviceaccount", "default", f"--namespace={namespace}").returncode == 0
     linted = helm("lint", "--strict", chart)
     assert linted.returncode == 0, linted.stdout
     for options in (
@@ -137,6 +145,11 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
         ("replicas=1", "runtimes.mlserverSklearn.create=false", "settings.logFormat=text"),
         (f"image.digest=sha256:{'a' * 64}", "priorityClassName=high", "podLabels.team=ml", "podAnnotations.a=b"),
         ("podDisruptionBudget.create=false", "imagePullSecrets[0].name=pull", "nodeSelector.disk=ssd"),
+        ("metrics.serviceMonitor.create=true", "metrics.podMonitor.create=true", "metrics.labels.release=prometheus"),
+        ("prometheusRule.create=true", "prometheusRule.thresholds.errorPercent=2", "dashboard.create=true"),
+        ("networkPolicy.create=true", f"settings.watchNamespaces={{{namespace}}}", "metrics.podMonitor.create=true"),
+        ("networkPolicy.create=true", "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b"),
+        ("settings.fetchHosts={*.example.com,s3.amazonaws.com}",),
     ):
         sets = [word for option in options for word in ("--set", option)]
         rendered = helm("template", "x", chart, f"--namespace={namespace}", *sets)
@@ -150,6 +163,9 @@ def test_the_chart_renders_what_the_api_server_takes(cluster: Cluster, namespace
         ("replicas=-1", "replicas"),
         ("image.digest=latest", "digest"),
         ("settings.workers=many", "workers"),
+        ("prometheusRule.thresholds.errorPercent=101", "errorPercent"),
+        ("metrics.podMonitors.create=true", "podMonitors"),
+        ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
     ):
         refused = helm("template", "x", chart, "--set", wrong)
         assert refused.returncode != 0

@@ -12,6 +12,7 @@ from demo.kubectl import SYSTEM, DemoError, run
 
 from tests.support.conditions import condition_of
 
+from .conftest import Demonstration
 from .tenant import Tenant, model_route, model_version
 
 CACHE = f"/var/tmp/modelswap-artifacts-{uuid.uuid4().hex[:8]}"  # noqa: S108 - of the node
@@ -98,6 +99,11 @@ def test_an_operator_of_some_namespaces_needs_rights_in_these_alone(tenant: Tena
     assert not only_in.status("scoped-1.0.0"), "a version of another namespace was looked at"
     tenant.kubectl("delete", "modelroute/scoped", "modelversion/scoped-1.0.0", f"--timeout={SECONDS}")
     tenant.wait_for("nothing is left", lambda: not tenant.left_of(["scoped-1.0.0"]))
+
+
+def test_helm_finds_an_installed_operator_well(demo: Demonstration) -> None:
+    told = run("helm", "test", "modelswap", "--namespace", SYSTEM, "--timeout=2m")
+    assert "Phase:          Succeeded" in told
 
 
 @pytest.mark.requirement("RG-4", "MM-1")

@@ -66,6 +66,7 @@ def _test_tools(layout: Layout, _: argparse.Namespace) -> None:
         tools.ensure_store,
         tools.ensure_registry,
         tools.ensure_metrics,
+        tools.ensure_monitoring,
         images.ensure_haproxy,
     ):
         ensure(layout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ RUNTIME_TOOLS = PROJECT / "deploy" / "local" / "runtime-tools"
 STORE_TOOLS = PROJECT / "deploy" / "local" / "store-tools"
 METRICS_TOOLS = PROJECT / "deploy" / "local" / "metrics-tools"
 REGISTRY_TOOLS = PROJECT / "deploy" / "local" / "registry-tools"
+MONITORING_TOOLS = PROJECT / "deploy" / "local" / "monitoring-tools"
 ROLLOUTS_TOOLS = PROJECT / "deploy" / "local" / "rollouts-tools"
 
 KUBERNETES = "v1.36.3"
@@ -49,6 +51,7 @@ RUNTIME_PACKAGES = {
 STORE_PACKAGES = {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}
 REGISTRY_PACKAGES = {"registry": "github.com/distribution/distribution/v3/cmd/registry"}
 ROLLOUTS_PACKAGES = {"rollouts-controller": "github.com/argoproj/argo-rollouts/cmd/rollouts-controller"}
+MONITORING_PACKAGES = {name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")}
 METRICS_PACKAGES = {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"}
 
 _VARIABLES = {
@@ -93,18 +96,34 @@ def ensure_metrics(layout: Layout) -> Path:
     return _ensure(layout, METRICS_TOOLS, METRICS_PACKAGES)
 
 
+def ensure_monitoring(layout: Layout) -> Path:
+    """The folder with the Prometheus of tests, and the Prometheus Operator's CRDs in `crds`."""
+    folder = _ensure(layout, MONITORING_TOOLS, MONITORING_PACKAGES)
+    crds = folder / "crds"
+    if not crds.exists():
+        module = _module_folder(layout, MONITORING_TOOLS, "github.com/prometheus-operator/prometheus-operator")
+        part = folder / "crds.part"
+        shutil.copytree(module / "example" / "prometheus-operator-crd", part, dirs_exist_ok=True)
+        part.rename(crds)
+    return folder
+
+
 def ensure_rollouts(layout: Layout) -> tuple[Path, Path]:
     """The folder with Argo Rollouts' controller, beside which benchmarks stand, and the one with its CRDs."""
     folder = _ensure(layout, ROLLOUTS_TOOLS, ROLLOUTS_PACKAGES)
-    command = [str(_go(layout)), "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-rollouts"]
+    module = _module_folder(layout, ROLLOUTS_TOOLS, "github.com/argoproj/argo-rollouts")
+    return folder, module / "manifests" / "crds"
+
+
+def _module_folder(layout: Layout, pins: Path, module: str) -> Path:
+    """Where the files of a pinned module are."""
+    command = [str(_go(layout)), "mod", "download", "-json", module]
     env = os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
     try:
-        done = subprocess.run(
-            command, cwd=ROLLOUTS_TOOLS, env=env, capture_output=True, text=True, check=True, timeout=300
-        )
+        done = subprocess.run(command, cwd=pins, env=env, capture_output=True, text=True, check=True, timeout=300)
     except (OSError, subprocess.SubprocessError) as error:
-        raise LocalClusterError(f"the module of Argo Rollouts cannot be found: {error}") from error
-    return folder, Path(done.stdout.strip()) / "manifests" / "crds"
+        raise LocalClusterError(f"the module {module} cannot be found: {error}") from error
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _ensure(layout: Layout, module: Path, programs: dict[str, str]) -> Path:

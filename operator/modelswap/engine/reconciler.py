@@ -13,7 +13,8 @@ import aiohttp
 from modelswap import metrics
 from modelswap.api.agent import IDENTITY_PATH
 from modelswap.api.v1alpha1.base import Metadata
-from modelswap.api.v1alpha1.model_route import ModelRouteStatus, SwapState
+from modelswap.api.v1alpha1.model_route import ModelRouteStatus
+from modelswap.api.v1alpha1.model_version import ModelVersionStatus
 from modelswap.certificates import KeyPair, issue
 from modelswap.errors import AgentError, ChildError, ModelswapError
 from modelswap.kube.api import ApiException, KubeApi, Ref
@@ -28,6 +29,7 @@ from modelswap.planning.versions import plan_version
 
 from .agents import AgentMonitor
 from .keys import Key
+from .measurements import measure_load, measure_swap
 from .observer import Memory, Observer
 from .queue import KeyedQueue
 
@@ -100,13 +102,18 @@ class Reconciler:
             if version is None:
                 return self._forget(key)
             plan = plan_version(version, self._defaults, now)
-            return await self._apply(key, version.version.resource.metadata, plan, {}, now)
+            resource = version.version.resource
+            await self._apply(key, resource.metadata, plan, {}, now)
+            if plan.status is not None:
+                measure_load(key.namespace, resource.status, ModelVersionStatus.model_validate(plan.status))
+            return None
         route = self._observer.route(key, refusal=self._refusals.get(key), probe=self._probes.get(key))
         if route is None:
             return self._forget(key)
         plan = plan_route(route, now)
         await self._apply(key, route.route.metadata, plan, _pods(route), now)
-        self._measure(route, plan)
+        if plan.status is not None:
+            measure_swap(route.route.status.swap, ModelRouteStatus.model_validate(plan.status).swap)
         return None
 
     def _forget(self, key: Key) -> None:
@@ -210,20 +217,6 @@ class Reconciler:
             error = f"{type(failure).__name__}: {failure}"
         self._probes[key] = ProbeResult(answered=answered, at=datetime.now(UTC), error=error)
         self._queue.add(key)
-
-    def _measure(self, observed: ObservedRoute, plan: Plan) -> None:
-        if plan.status is None:
-            return
-        swap = ModelRouteStatus.model_validate(plan.status).swap
-        if swap.state == observed.route.status.swap.state or swap.end_time is None or swap.start_time is None:
-            return
-        kind = swap.kind.value
-        result = "completed" if swap.state is SwapState.COMPLETED else "failed"
-        metrics.SWAPS.labels(kind, swap.trigger.value, result).inc()
-        metrics.SWAP_SECONDS.labels(kind).observe((swap.end_time - swap.start_time).total_seconds())
-        metrics.SWAP_HOLD_SECONDS.labels(kind).observe(swap.hold_seconds)
-        metrics.REQUESTS_DRAINED.labels(kind).inc(swap.requests_drained)
-        metrics.REQUESTS_REMAINING.labels(kind).inc(swap.requests_remaining)
 
 
 def _pods(observed: ObservedRoute) -> dict[str, str]:

@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import kopf
 from kubernetes.aio.client import ApiClient
+from prometheus_client import REGISTRY
 
 from modelswap import metrics
 from modelswap.engine.agents import Agent, AgentClient, AgentMonitor
 from modelswap.engine.keys import Key
 from modelswap.engine.queue import KeyedQueue
 from modelswap.engine.reconciler import Reconciler
+from modelswap.engine.state_metrics import StateMetrics
 from modelswap.engine.wakeups import keys_of
 from modelswap.kube.api import ApiException, KubeApi
 from modelswap.kube.authority import ensure_authority
@@ -54,6 +56,7 @@ class Operator:
         self._agents: AgentMonitor | None = None
         self._memory = PodMemory(self._api, settings.namespaces, self._measured)
         self._tasks: list[asyncio.Task[None]] = []
+        self._state_metrics: StateMetrics | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch and reconcile until told to stop."""
@@ -69,6 +72,9 @@ class Operator:
         @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
         async def start(**kwargs: Any) -> None:
             self._cache = Cache({name: kwargs[name] for name, _, _ in INDICES}, self._versions)
+            # Of the leader alone: with two, every version would be counted twice.
+            self._state_metrics = StateMetrics(self._cache)
+            REGISTRY.register(self._state_metrics)
             assert self._agents is not None
             reconciler = Reconciler(
                 api=self._api,
@@ -117,6 +123,8 @@ class Operator:
         return f"an object has waited {waited:.0f} s to be looked at" if waited > STUCK_SECONDS else ""
 
     async def _close(self, reconcilers: list[Reconciler]) -> None:
+        if self._state_metrics:
+            REGISTRY.unregister(self._state_metrics)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -176,6 +184,7 @@ def _serving_defaults(settings: Settings) -> ServingDefaults:
     return ServingDefaults(
         agent_image=settings.agent_image,
         image_pull_policy=settings.image_pull_policy,
+        fetch_hosts=settings.fetch_hosts,
         artifact_cache_path=settings.artifact_cache_path,
         artifact_cache_max_bytes=settings.artifact_cache_max_bytes,
     )

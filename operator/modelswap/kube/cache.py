@@ -28,6 +28,10 @@ class Cache:
         """All objects under a key."""
         return [self._fresher(body) for body in self._indices[index].get(key, ())]
 
+    def every(self, index: str) -> list[Manifest]:
+        """All objects of an index with one key each."""
+        return [body for key in list(self._indices[index]) for body in self.all(index, key)]
+
     def wrote(self, body: Manifest) -> None:
         """Remember the API server's answer to a write."""
         if body["kind"] == "ModelVersion":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ class VersionCache:
 
     def __init__(self) -> None:
         self._registry = Registry()
+
+    def __iter__(self) -> Iterator[ModelVersion]:
+        return iter(self._registry)
 
     def get(self, namespace: str, name: str) -> ModelVersion | None:
         """The ModelVersion of a name, or None."""

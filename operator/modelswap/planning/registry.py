@@ -86,6 +86,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    def __iter__(self) -> Iterator[ModelVersion]:
+        return iter(tuple(self._by_name.values()))
+
     def put(self, version: ModelVersion) -> None:
         """Register a version, or what is now known of it."""
         meta, spec = version.metadata, version.spec
