@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import pytest
@@ -57,8 +57,6 @@ class Pod:
     sample: dict[str, Any] | None = None
     warm_up: dict[str, Any] | None = None
     memory_metrics: bool = False
-    haproxy: str = ""
-    """The folder of the program."""
     process: subprocess.Popen[bytes] | None = None
     """The agent's."""
     proxy: subprocess.Popen[bytes] | None = None
@@ -90,9 +88,7 @@ class Pod:
     def start(self) -> None:
         """The containers that have ended, or have not begun."""
         if self.proxy is None or self.proxy.poll() is not None:
-            environment = ENVIRONMENT | {"PATH": f"{self.haproxy}:{os.environ['PATH']}"}
-            command = ["sh", str(PROXY), self.settings["run"]]
-            self.proxy = subprocess.Popen(command, start_new_session=True, env=environment)
+            self.proxy = start_proxy(Path(self.settings["run"]))
         if self.process is None or self.process.poll() is not None:
             command = [*self._program("run"), json.dumps(self.settings)]
             self.process = subprocess.Popen(command, start_new_session=True, env=ENVIRONMENT)
@@ -181,6 +177,15 @@ def _kill(process: subprocess.Popen[bytes] | None) -> None:
         process.wait(timeout=5)
 
 
+def start_proxy(run: Path, log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """The program of the proxy's container, with the HAProxy of its image."""
+    folder = images.ensure_haproxy(Layout.from_environment()).parent
+    environment = ENVIRONMENT | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.Popen(
+        ["sh", str(PROXY), str(run)], start_new_session=True, env=environment, stdout=log, stderr=log
+    )
+
+
 def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -207,7 +212,6 @@ async def make_pod(tmp_path: Path) -> AsyncIterator[MakePod]:
 @asynccontextmanager
 async def pods_in(tmp_path: Path) -> AsyncIterator[MakePod]:
     """Pods with their files in a folder; they end with the context."""
-    haproxy = str(images.ensure_haproxy(Layout.from_environment()).parent)
     authority = new_authority(NOW)
     leaf = issue(authority, "operator.modelswap.internal", client=True, now=NOW)
     context = client_context(authority, leaf, tmp_path)
@@ -233,7 +237,6 @@ async def pods_in(tmp_path: Path) -> AsyncIterator[MakePod]:
             authority,
             settings,
             operator,
-            haproxy=haproxy,
             **more,
         )
         made.configure()

@@ -21,7 +21,7 @@ from typing import Any
 from localcluster.apiserver import TOKEN, ApiServer
 from modelswap.api.agent import ROUTE_PORT
 
-from tests.dataplane.conftest import ENVIRONMENT, PROGRAM, children_of
+from tests.dataplane.conftest import ENVIRONMENT, PROGRAM, children_of, start_proxy
 from tests.support.service import LoopbackService
 
 Object = dict[str, Any]
@@ -82,9 +82,9 @@ class Node:
             "model_address": address,
         }
         command = [sys.executable, "-c", PROGRAM.format(command="run"), json.dumps(given)]
-        log = (folder / "log").open("wb")
-        self._processes.append(subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log))
-        log.close()
+        with (folder / "log").open("wb") as log:
+            self._processes.append(start_proxy(folder / "run", log))
+            self._processes.append(subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log))
         self._tell(version, address)
         self._addresses[version] = address
 
@@ -106,7 +106,7 @@ class Node:
             "podIP": address,
             "podIPs": [{"ip": address}],
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-            "initContainerStatuses": [{"name": "agent", **running}],
+            "initContainerStatuses": [{"name": "proxy", **running}, {"name": "agent", **running}],
             "containerStatuses": [{"name": "model-server", **running}],
         }
         self._rest.apply(f"{self._core}/pods/{name}/status", body)
