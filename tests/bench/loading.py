@@ -1,13 +1,15 @@
 """Whether versions that cannot be loaded delay those that can: `python -m tests.bench.loading [--report FILE]`.
 
 The same good versions are loaded in turns by themselves, beside bad ones (wrong checksum, missing, a store that gives
-nothing, a model that crashes, never answers, needs too much memory, has no image), and beside as many more good ones.
-A node has so much CPU, and each pod takes its share: bad ones delay nobody if they cost no more than good ones would.
+nothing, a model that crashes, never answers, needs too much memory, has no image), and beside as many more good ones;
+first with what CPU the node gives them, then with a limit each that the node can keep for all of them at once. Where
+the CPU is shared, whoever loads takes a share of it, good or bad; where it is not, the bad ones have nothing to take.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
@@ -25,6 +27,8 @@ GOOD = 6
 ROUNDS = 2
 LOAD_SECONDS_MAX = 240
 WAYS = ("alone", "beside_bad", "beside_good")
+CPU = {"shared": None, "own": "120m"}
+"""Limit of each model server: thirteen of them together stay below two cores."""
 
 
 def main() -> None:
@@ -42,27 +46,44 @@ def main() -> None:
     finally:
         run("kubectl", "delete", "modelruntime", RUNTIME)
         tenant.kubectl("delete", "namespace", tenant.namespace, "--wait=false")
-    figures = {way: {"p50": statistics.median(s), "max": max(s)} for way, s in seconds.items()}
-    for way, figure in figures.items():
-        print(f"  {way.replace('_', ' '):12} until Healthy: median {figure['p50']:5.1f} s, last {figure['max']:5.1f} s")
+    figures = {
+        cpu: {way: {"p50": statistics.median(s), "max": max(s)} for way, s in ways.items()}
+        for cpu, ways in seconds.items()
+    }
+    for cpu, ways in figures.items():
+        for way, figure in ways.items():
+            what = f"{cpu} CPU, {way.replace('_', ' ')}"
+            print(f"  {what:24} until Healthy: median {figure['p50']:5.1f} s, last {figure['max']:5.1f} s")
     if arguments.report:
-        arguments.report.write_text(json.dumps({"good": GOOD, "rounds": ROUNDS, "ways": figures}, indent=2) + "\n")
+        arguments.report.write_text(json.dumps({"good": GOOD, "rounds": ROUNDS, "cpu": figures}, indent=2) + "\n")
 
 
-def _measure(tenant: Tenant) -> dict[str, list[float]]:
+def _measure(tenant: Tenant) -> dict[str, dict[str, list[float]]]:
     bad = [body for body, *_ in bad_versions(tenant.sha256_of_the_model()).values()]
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    others = {
+        "alone": [],
+        "beside_bad": bad,
+        "beside_good": [model_version(f"other{place}", "1.0.0") for place in range(len(bad))],
+    }
+    good = [model_version(f"good{place}", "1.0.0") for place in range(GOOD)]
+    seconds: dict[str, dict[str, list[float]]] = {cpu: {way: [] for way in WAYS} for cpu in CPU}
     for number in range(ROUNDS):
-        others = {
-            "alone": [],
-            "beside_bad": bad,
-            "beside_good": [model_version(f"other{place}", "1.0.0") for place in range(len(bad))],
-        }
-        for way in WAYS:
-            took = _load(tenant, [model_version(f"good{place}", "1.0.0") for place in range(GOOD)], others[way])
-            print(f"round {number + 1}, {way}: {', '.join(f'{s:.1f}' for s in sorted(took))} s", flush=True)
-            seconds[way] += took
+        for cpu, limit in CPU.items():
+            for way in WAYS:
+                took = _load(tenant, _limited(good, limit), _limited(others[way], limit))
+                told = ", ".join(f"{s:.1f}" for s in sorted(took))
+                print(f"round {number + 1}, {cpu} CPU, {way}: {told} s", flush=True)
+                seconds[cpu][way] += took
     return seconds
+
+
+def _limited(bodies: list[Object], cpu: str | None) -> list[Object]:
+    """The same versions, with a limit of CPU."""
+    made = copy.deepcopy(bodies)
+    for body in made:
+        if cpu:
+            body["spec"]["resources"]["limits"]["cpu"] = cpu
+    return made
 
 
 def _load(tenant: Tenant, good: list[Object], others: list[Object]) -> list[float]:
