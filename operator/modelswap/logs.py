@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+
+_about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - it is never changed, but replaced
+
+
+@contextmanager
+def about(**fields: str) -> Iterator[None]:
+    """Every line that is logged meanwhile, wherever, tells what it is about; fields that are empty are left out."""
+    token = _about.set(_about.get() | {name: value for name, value in fields.items() if value})
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time (RFC 3339, UTC), level, logger and message; a traceback where there is one."""
+        """Time (RFC 3339, UTC), level, logger, message and what it is about; a traceback where there is one."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_about.get(),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(default=9, ge=3, le=300)
     """After which a leader that has not been heard of is replaced; after two thirds of it, it gives up by itself."""
     log_format: str = Field(default="json", pattern="^(json|text)$")
+    """`json`, a line for each message that says what it is about, or `text`."""
     debug: bool = False
     """Log every plan, also those with nothing to do."""
 

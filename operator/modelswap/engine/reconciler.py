@@ -20,6 +20,7 @@ from modelswap.errors import AgentError, ChildError, ModelswapError
 from modelswap.kube.api import ApiException, KubeApi, Ref
 from modelswap.kube.cache import Cache
 from modelswap.kube.events import emit
+from modelswap.logs import about
 from modelswap.manifests.agent_files import with_certificate
 from modelswap.manifests.pod import ServingDefaults
 from modelswap.planning.observed import ObservedRoute, ProbeResult, Refusal
@@ -98,22 +99,39 @@ class Reconciler:
     async def _reconcile(self, key: Key) -> None:
         now = datetime.now(UTC)
         if key.kind == "ModelVersion":
-            version = self._observer.version(key, refusal=self._refusals.get(key))
-            if version is None:
-                return self._forget(key)
+            await self._reconcile_version(key, now)
+        else:
+            await self._reconcile_route(key, now)
+
+    async def _reconcile_version(self, key: Key, now: datetime) -> None:
+        version = self._observer.version(key, refusal=self._refusals.get(key))
+        if version is None:
+            return self._forget(key)
+        resource = version.version.resource
+        with about(namespace=key.namespace, model=resource.spec.model, version=resource.spec.version):
             plan = plan_version(version, self._defaults, now)
-            resource = version.version.resource
             await self._apply(key, resource.metadata, plan, {}, now)
-            if plan.status is not None:
-                measure_load(key.namespace, resource.status, ModelVersionStatus.model_validate(plan.status))
-            return None
+        if plan.status is not None:
+            measure_load(key.namespace, resource.status, ModelVersionStatus.model_validate(plan.status))
+        return None
+
+    async def _reconcile_route(self, key: Key, now: datetime) -> None:
         route = self._observer.route(key, refusal=self._refusals.get(key), probe=self._probes.get(key))
         if route is None:
             return self._forget(key)
         plan = plan_route(route, now)
-        await self._apply(key, route.route.metadata, plan, _pods(route), now)
-        if plan.status is not None:
-            measure_swap(route.route.status.swap, ModelRouteStatus.model_validate(plan.status).swap)
+        before = route.route.status.swap
+        swap = before if plan.status is None else ModelRouteStatus.model_validate(plan.status).swap
+        with about(
+            namespace=key.namespace,
+            route=key.name,
+            model=route.route.spec.model,
+            version=swap.to_version,
+            source=swap.from_version,
+            swap=swap.id,
+        ):
+            await self._apply(key, route.route.metadata, plan, _pods(route), now)
+        measure_swap(before, swap)
         return None
 
     def _forget(self, key: Key) -> None:
