@@ -21,7 +21,7 @@ endif
 
 PYTEST = $(IN_CLUSTER) $(abspath $(PYTHON)) -m pytest
 
-.PHONY: help demo test simulate bench-registry bench-swap bench-loading lint format generate verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
+.PHONY: help demo test simulate bench-registry bench-swap bench-loading lint format generate kustomize verify crds images shell cluster-up cluster-down cluster-status cluster-destroy
 
 help: ## What there is to do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -62,14 +62,19 @@ format: $(VENV)/ready ## Bring the sources into form
 
 generate: crds ## Write what is generated: CRDs, reference, the table of requirements
 	$(PYTHON) -m modelswap.api.reference docs/reference.md
+	$(PYTHON) -m modelswap.settings_reference docs/settings.md
 	$(PYTHON) -m tests.support.requirements docs/requirements.md
 
 crds: $(VENV)/ready ## Write the CRDs from the models
 	$(PYTHON) -m modelswap.api.crdgen crds
 	rm -rf charts/modelswap/crds && cp -r crds charts/modelswap/crds
 
+kustomize: crds ## Write the kustomize base from the chart
+	rm -rf deploy/kustomize/base/crds && cp -r crds deploy/kustomize/base/crds
+	@$(PYTHON) -m tests.support.chart deploy/kustomize/base/operator.yaml
+
 verify: generate ## Fail when a generated file is out of date
-	@git diff --exit-code --stat -- crds charts/modelswap/crds docs/reference.md docs/requirements.md
+	@git diff --exit-code --stat -- crds charts/modelswap/crds docs/reference.md docs/settings.md docs/requirements.md
 
 cluster-up: ## A real Kubernetes on this machine
 	@$(LOCAL) up
