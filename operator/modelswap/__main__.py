@@ -8,6 +8,7 @@ import signal
 import sys
 
 from modelswap import __version__, logs, ops
+from modelswap.api.crdgen import KINDS, custom_resource_definition
 from modelswap.check import check
 from modelswap.handlers.operator import Operator
 from modelswap.kube.api import KubeApi, load_config
@@ -65,17 +66,32 @@ async def uninstall(settings: Settings) -> int:
     return 0
 
 
+async def upgrade_crds() -> int:
+    """Apply the CRDs of this release: what a chart does before an upgrade; the exit code."""
+    await load_config()
+    client = kube_client()
+    try:
+        for kind in KINDS:
+            written = await KubeApi(client).apply_crd(custom_resource_definition(kind))
+            print(f"{written['metadata']['name']} is that of modelswap {__version__}")
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
+    return 0
+
+
 def main() -> None:
-    """Run the operator; with `retire` end it for good, with `check URL` look whether one works."""
+    """Run the operator; `retire` ends it for good, `crds` applies the CRDs, `check URL` looks whether one works."""
     match sys.argv[1:]:
         case ["check", url]:
             sys.exit(asyncio.run(check(url)))
+        case ["crds"]:
+            sys.exit(asyncio.run(upgrade_crds()))
         case [] | ["run"]:
             command = run
         case ["retire"]:
             command = uninstall
         case _:
-            sys.exit("usage: python3 -m modelswap [run|retire|check URL]")
+            sys.exit("usage: python3 -m modelswap [run|retire|crds|check URL]")
     settings = Settings()
     logs.configure(settings.log_format, debug=settings.debug)
     sys.exit(asyncio.run(command(settings)))

@@ -1,4 +1,7 @@
-"""What dies under load: the operator, an agent, a pod, the API server, kubelet, the lead. The local cluster's only."""
+"""What dies or is replaced under load: the operator, an agent, a pod, the API server, kubelet, the lead, the release.
+
+On the local cluster only: another one's parts are not ours to end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from demo.kubectl import SYSTEM
+from demo.__main__ import install
+from demo.kubectl import SYSTEM, run
 from localcluster import cluster
 from localcluster.layout import Layout
 
@@ -238,6 +242,49 @@ def test_a_proxy_that_is_killed_costs_what_went_through_it_and_no_more(storm: St
     assert set(kinds) <= {*BROKEN, "ClientConnectorError"}, storm.summary
     assert sum(kinds.get(kind, 0) for kind in BROKEN) <= CLIENTS, storm.summary
     assert storm.summary["versions"][NEW] > 0
+
+
+def serving_pods(storm: Storm) -> set[str]:
+    """Of both versions, by their uid; those on their way out aside."""
+    pods = [pod for version in (OLD, NEW) for pod in storm.tenant.pods(f"storm-{version}")]
+    return {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+
+
+@pytest.mark.requirement("MM-12")
+def test_the_chart_is_upgraded_and_rolled_back_and_models_do_not_notice(storm: Storm, images: dict[str, str]) -> None:
+    """Another setting of the operator: no pod of a model is replaced, nothing is swapped, and the CRDs are renewed."""
+    crd = ("crd", "modelroutes.modelswap.dev")
+    older = '[{"op": "replace", "path": "/spec/names/shortNames", "value": ["older"]}]'
+    run("kubectl", "patch", *crd, "--type=json", f"--patch={older}")
+    pods, swap = serving_pods(storm), storm.status()["swap"]["id"]
+    with storm.load(90):
+        install(images, "--set", "settings.workers=4", "--set", "crds.upgrade=true")
+        assert json.loads(run("kubectl", "get", *crd, "--output=json"))["spec"]["names"]["shortNames"] == ["msr"]
+        run("helm", "rollback", "modelswap", "--namespace", SYSTEM, "--wait", "--timeout=2m")
+        wait_for_operators()
+    storm.lost_nothing()
+    assert serving_pods(storm) == pods
+    assert storm.status()["swap"]["id"] == swap
+
+
+@pytest.mark.requirement("MM-12", "VM-8")
+def test_a_release_that_changes_serving_pods_rolls_them_without_a_lost_request(
+    storm: Storm, images: dict[str, str]
+) -> None:
+    before, swap = serving_pods(storm), storm.status()["swap"]["id"]
+
+    def replaced() -> bool:
+        now = serving_pods(storm)
+        return len(now) == len(before) and not now & before
+
+    with storm.load(150):
+        install(images, "--set", "settings.fetchHosts={*.svc}")
+        storm.tenant.wait_for("all pods are replaced", replaced, seconds=120, explain=storm.explain)
+        for version in (OLD, NEW):
+            storm.tenant.wait_for_reason(f"storm-{version}", "Healthy")
+    storm.lost_nothing()
+    assert storm.status()["swap"]["id"] == swap
+    install(images)
 
 
 BROKEN = ("ServerDisconnectedError", "ClientOSError", "ClientPayloadError")

@@ -93,7 +93,7 @@ def install(images: dict[str, str], *more: str) -> None:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
     helm = (
         *("helm", "upgrade", "--install", "modelswap", chart, "--namespace", SYSTEM, "--create-namespace"),
-        *("--skip-crds", "--wait", "--timeout=2m", *settings, *more),
+        *("--skip-crds", "--set", "crds.upgrade=false", "--wait", "--timeout=2m", *settings, *more),
     )
     try:
         run(*helm)

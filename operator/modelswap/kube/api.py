@@ -112,6 +112,11 @@ class KubeApi:
                 raise ChildRefusedError(f"Kubernetes refuses the {ref.kind} {ref.name}: {_message(error)}") from error
             raise
 
+    async def apply_crd(self, manifest: Manifest) -> Manifest:
+        """Bring a CustomResourceDefinition into being, or up to date."""
+        name = quote(manifest["metadata"]["name"])
+        return await self._apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", manifest)
+
     async def apply_status(self, ref: Ref, status: Manifest, *, resource_version: str) -> Manifest:
         """Write a status, unless the object has changed since it was read (then ApiException 409)."""
         body = {
