@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     """How many objects are reconciled at once."""
     lease_seconds: int = Field(default=9, ge=3, le=300)
     """After which a leader that has not been heard of is replaced; after two thirds of it, it gives up by itself."""
+    otlp_endpoint: str = Field(default="", pattern="^(https?://.+)?$")
+    """Collector that gets a trace of each swap (OTLP over HTTP), such as `http://collector.observability:4318`; empty
+    for none."""
     log_format: str = Field(default="json", pattern="^(json|text)$")
     """`json`, a line for each message that says what it is about, or `text`."""
     debug: bool = False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from modelswap import metrics
 from modelswap.api.v1alpha1.model_route import SwapState, SwapStatus
 from modelswap.api.v1alpha1.model_version import ModelVersionStatus
@@ -15,35 +18,51 @@ def measure_load(namespace: str, before: ModelVersionStatus, after: ModelVersion
         metrics.LOAD_FAILURES.labels(namespace, failure.reason).inc()
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A part of a swap."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.end - self.start).total_seconds()
+
+
+def ended(before: SwapStatus, after: SwapStatus) -> bool:
+    """Whether a swap has just come to its end."""
+    return after.state != before.state and after.start_time is not None and after.end_time is not None
+
+
 def measure_swap(before: SwapStatus, after: SwapStatus) -> None:
     """Observe a swap or rollback that has ended."""
-    start, end = after.start_time, after.end_time
-    if after.state == before.state or start is None or end is None:
+    if not ended(before, after):
         return
+    assert after.start_time is not None
+    assert after.end_time is not None
     kind = after.kind.value
     result = "completed" if after.state is SwapState.COMPLETED else "failed"
     metrics.SWAPS.labels(kind, after.trigger.value, result).inc()
-    metrics.SWAP_SECONDS.labels(kind).observe((end - start).total_seconds())
+    metrics.SWAP_SECONDS.labels(kind).observe((after.end_time - after.start_time).total_seconds())
     metrics.SWAP_HOLD_SECONDS.labels(kind).observe(after.hold_seconds)
     metrics.REQUESTS_HELD.labels(kind).inc(after.held_requests)
     metrics.REQUESTS_DRAINED.labels(kind).inc(after.requests_drained)
     metrics.REQUESTS_REMAINING.labels(kind).inc(after.requests_remaining)
-    for phase, seconds in phases(after).items():
-        metrics.SWAP_PHASE_SECONDS.labels(kind, phase).observe(seconds)
+    for phase in phases(after):
+        metrics.SWAP_PHASE_SECONDS.labels(kind, phase.name).observe(phase.seconds)
 
 
-def phases(swap: SwapStatus) -> dict[str, float]:
-    """Seconds that each phase of a swap that has ended took; one that it never came to is left out."""
+def phases(swap: SwapStatus) -> list[Phase]:
+    """What a swap that has ended went through, in order; what it never came to is left out."""
     marks = (
-        (SwapState.PREPARING, swap.start_time),
-        (SwapState.DRAINING, swap.drain_time),
-        (SwapState.SWAPPING, swap.switch_time),
-        (None, swap.end_time),
+        (swap.start_time, SwapState.PREPARING),
+        (swap.drain_time, SwapState.DRAINING),
+        (swap.switch_time, SwapState.SWAPPING),
     )
-    times = sorted((at, phase) for phase, at in marks if at is not None and phase is not None)
-    ends = [at for at, _ in times[1:]] + [swap.end_time]
-    return {
-        phase.value.lower(): (until - at).total_seconds()
-        for (at, phase), until in zip(times, ends, strict=True)
-        if until is not None
-    }
+    times = sorted((at, state.value.lower()) for at, state in marks if at is not None)
+    assert swap.end_time is not None
+    ends = [*(at for at, _ in times[1:]), swap.end_time]
+    return [Phase(name, start, end) for (start, name), end in zip(times, ends, strict=True)]

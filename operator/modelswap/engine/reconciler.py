@@ -33,6 +33,7 @@ from .keys import Key
 from .measurements import measure_load, measure_swap
 from .observer import Memory, Observer
 from .queue import KeyedQueue
+from .tracing import SwapTracer
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Reconciler:
         memory: Memory,
         authority: KeyPair,
         defaults: ServingDefaults,
+        tracer: SwapTracer | None = None,
     ) -> None:
         self._api = api
         self._cache = cache
@@ -63,6 +65,7 @@ class Reconciler:
         self._queue = queue
         self._authority = authority
         self._defaults = defaults
+        self._tracer = tracer
         self._observer = Observer(cache, agents, memory)
         self._refusals: dict[Key, Refusal] = {}
         self._probes: dict[Key, ProbeResult] = {}
@@ -95,6 +98,8 @@ class Reconciler:
         """End all connections."""
         if self._http:
             await self._http.close()
+        if self._tracer:
+            await self._tracer.close()
 
     async def _reconcile(self, key: Key) -> None:
         now = datetime.now(UTC)
@@ -132,6 +137,8 @@ class Reconciler:
         ):
             await self._apply(key, route.route.metadata, plan, _pods(route), now)
         measure_swap(before, swap)
+        if self._tracer is not None:
+            self._tracer.trace(key.namespace, key.name, before, swap)
         return None
 
     def _forget(self, key: Key) -> None:

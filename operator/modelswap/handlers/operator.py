@@ -19,6 +19,7 @@ from modelswap.engine.keys import Key
 from modelswap.engine.queue import KeyedQueue
 from modelswap.engine.reconciler import Reconciler
 from modelswap.engine.state_metrics import StateMetrics
+from modelswap.engine.tracing import SwapTracer
 from modelswap.engine.wakeups import keys_of
 from modelswap.kube.api import ApiException, KubeApi
 from modelswap.kube.authority import ensure_authority
@@ -84,6 +85,7 @@ class Operator:
                 queue=self._queue,
                 authority=authority,
                 defaults=_serving_defaults(self._settings),
+                tracer=SwapTracer(self._settings.otlp_endpoint) if self._settings.otlp_endpoint else None,
             )
             reconcilers.append(reconciler)
             await self._memory.read()
