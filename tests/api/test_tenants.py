@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.support.chart import rendered
 
 from .conftest import Cluster, condition, eventually, model_route, model_version, runtime
 
@@ -95,6 +98,61 @@ def test_what_exists_is_not_taken_over(
     found = cluster.get(kind, body["metadata"]["name"], namespace)
     assert found["metadata"].get("ownerReferences") is None
     assert found.get("data", found.get("spec", {}).get("selector")) in ({"agent.json": "{}"}, {"app": "bank"})
+
+
+@pytest.fixture
+def admission_policy(cluster: Cluster) -> Iterator[None]:
+    """The chart's."""
+    policy = [found for found in rendered() if found["kind"].startswith("ValidatingAdmissionPolicy")]
+    assert len(policy) == 2
+    cluster.applied(*policy)
+    yield
+    for found in reversed(policy):
+        cluster.kubectl("delete", found["kind"], found["metadata"]["name"])
+
+
+def allow(cluster: Cluster, namespace: str, name: str, *rights: str) -> None:
+    """Ada to do something."""
+    assert cluster.kubectl("create", "role", name, f"--namespace={namespace}", *rights).returncode == 0
+    who = (f"--role={name}", "--user=ada", f"--namespace={namespace}")
+    assert cluster.kubectl("create", "rolebinding", name, *who).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "artifact"),
+    [
+        ("secret", "payroll", {"uri": "oci://evil.example/x:1", "secretRef": {"name": "payroll"}}),
+        ("persistentvolumeclaim", "payroll", {"uri": "pvc://payroll/all/"}),
+    ],
+)
+def test_an_author_may_name_only_what_he_may_read(
+    cluster: Cluster, namespace: str, admission_policy: None, kind: str, name: str, artifact: dict[str, Any]
+) -> None:
+    namespace = f"{namespace}-{kind[:6]}"
+    assert cluster.kubectl("create", "namespace", namespace).returncode == 0
+    writing = ("--verb=create,get,patch,update", "--resource=modelversions.modelswap.dev")
+    allow(cluster, namespace, "author", *writing)
+    harmless = model_version("1.0.0", namespace)
+    bad = model_version("1.1.0", namespace, artifact=artifact)
+
+    def create(body: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        return cluster.kubectl("create", "--as=ada", "-f", "-", stdin=json.dumps(body))
+
+    # A policy takes a moment to be in force: until then the API server would take it.
+    eventually(lambda: cluster.kubectl(
+        "create", "--as=ada", "--dry-run=server", "-f", "-", stdin=json.dumps(bad)
+    ).returncode != 0)  # fmt: skip
+    assert create(harmless).returncode == 0, "what names nothing is his to register"
+    refused = create(bad)
+    assert refused.returncode != 0
+    assert f"{name}, which you may not get" in refused.stderr
+    allow(cluster, namespace, "reader", f"--resource={kind}s", f"--resource-name={name}", "--verb=get")
+    eventually(lambda: create(bad).returncode == 0)
+    # What another has registered may be changed by him in all that is not the artifact.
+    patch = ("patch", "modelversion", "iris-1.1.0", f"--namespace={namespace}", "--type=merge")
+    assert cluster.kubectl("delete", "rolebinding", "reader", f"--namespace={namespace}").returncode == 0
+    changed = cluster.kubectl(*patch, "--as=ada", '--patch={"spec": {"replicas": 2}}')
+    assert changed.returncode == 0, changed.stderr
 
 
 def test_a_pod_gets_no_token_and_no_right(cluster: Cluster, namespace: str, operator: subprocess.Popen[bytes]) -> None:

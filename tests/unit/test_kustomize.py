@@ -26,7 +26,8 @@ def test_kustomize_takes_the_base_and_puts_all_in_one_namespace() -> None:
     made = [found for found in yaml.safe_load_all(done.stdout) if found]
     namespaced = {"ServiceAccount", "Role", "RoleBinding", "Service", "Deployment", "PodDisruptionBudget"}
     assert {found["kind"] for found in made} == {
-        *namespaced, "Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "ModelRuntime"
+        *namespaced, "Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "ModelRuntime",
+        "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
     }  # fmt: skip
     for found in made:
         if found["kind"] in namespaced:
