@@ -2,8 +2,8 @@
 
 The same good versions are loaded in turns by themselves, beside bad ones (wrong checksum, missing, a store that gives
 nothing, a model that crashes, never answers, needs too much memory, has no image), and beside as many more good ones;
-first with what CPU the node gives them, then with a limit each that the node can keep for all of them at once. Where
-the CPU is shared, whoever loads takes a share of it, good or bad; where it is not, the bad ones have nothing to take.
+first with what CPU the node gives them, then with a limit for each model server that the node can keep for all of
+them at once. What a pod costs besides (its agent, its fetch step, the node's own work) is shared in both.
 """
 
 from __future__ import annotations

@@ -239,6 +239,43 @@ async def slow_readers(address: str, record: Record, stop: asyncio.Event) -> Non
     await until_stopped(record, stop, ask)
 
 
+async def websockets(address: str, record: Record, stop: asyncio.Event) -> None:
+    """Ten messages there and back on each connection: an open one keeps its version, a new one finds the newest."""
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as http:
+
+        async def ask() -> None:
+            async with http.ws_connect(f"http://{address}{MODEL}/socket") as socket:
+                versions = set()
+                for number in range(10):
+                    await socket.send_str(str(number))
+                    version, _, echo = (await socket.receive_str(timeout=20)).partition(" ")
+                    if echo != str(number):
+                        raise ValueError(f"{number} came back as {echo}")
+                    versions.add(version)
+                    await asyncio.sleep(0.05)
+            if len(versions) != 1:
+                raise ValueError(f"one connection, several versions: {versions}")
+            record.answered(versions.pop())
+
+        await until_stopped(record, stop, ask)
+
+
+async def hanging_up(address: str, record: Record, stop: asyncio.Event) -> None:
+    """Half of them go away while they wait for their answer; the others must not notice."""
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as http:
+
+        async def ask() -> None:
+            _, writer = await asyncio.open_connection(*_split(address))
+            writer.write(f"POST {MODEL}/infer?seconds=0.5 HTTP/1.1\r\nHost: iris\r\nContent-Length: 0\r\n\r\n".encode())
+            await asyncio.sleep(0.05)
+            writer.close()
+            request_id = new_id()
+            async with http.post(f"http://{address}{MODEL}/infer", headers={REQUEST_ID: request_id}) as answer:
+                record.answered((await answer.json())["version"], request_id)
+
+        await until_stopped(record, stop, ask)
+
+
 KINDS: dict[str, Client] = {
     client.__name__: client
     for client in (
@@ -250,5 +287,7 @@ KINDS: dict[str, Client] = {
         server_sent_events,
         large_bodies,
         slow_readers,
+        websockets,
+        hanging_up,
     )
 }
