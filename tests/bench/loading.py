@@ -100,7 +100,7 @@ def _load(tenant: Tenant, good: list[Object], others: list[Object]) -> list[floa
                 took.append(time.monotonic() - began)
         if time.monotonic() - began > LOAD_SECONDS_MAX:
             raise SystemExit(f"not loaded within {LOAD_SECONDS_MAX} s: {', '.join(sorted(waiting))}")
-        time.sleep(0.2)
+        time.sleep(0.2)  # a look at all versions has its price on the same two cores
     tenant.kubectl("delete", "modelversions", "--all", "--timeout=60s")
     tenant.wait_for("nothing is left", lambda: not tenant.all("pods", "modelswap.dev/model-version"))
     return took

@@ -14,6 +14,7 @@ from modelswap.api.v1alpha1.model_route import ModelRoute
 from modelswap.api.v1alpha1.model_runtime import ModelRuntime
 from modelswap.api.v1alpha1.model_version import ModelVersion
 from modelswap.kube.cache import Cache
+from modelswap.planning.conditions import find
 
 Family = GaugeMetricFamily | CounterMetricFamily
 VERSION = ("namespace", "model", "version")
@@ -103,9 +104,11 @@ def _route_figures(routes: list[ModelRoute]) -> Iterable[Family]:
 
 def is_ready(conditions: Iterable[Condition]) -> int:
     """1 or 0, as a gauge has it."""
-    return int(any(found.type == "Ready" and found.status == "True" for found in conditions))
+    found = find(conditions, "Ready")
+    return int(found is not None and found.status == "True")
 
 
 def phase_of(conditions: Iterable[Condition]) -> str:
     """The reason of Ready; a version that nobody has looked at yet is `New`."""
-    return next((found.reason for found in conditions if found.type == "Ready"), "New")
+    found = find(conditions, "Ready")
+    return found.reason if found else "New"

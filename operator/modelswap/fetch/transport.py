@@ -22,8 +22,10 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%"
 _TIMEOUT = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), STALL_SECONDS)}
-_ERRORS = (OSError, ValueError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
-_ERRORS_MORE = (httpcore2.UnsupportedProtocol, httpcore2.ProxyError)
+_BROKEN = (OSError, ValueError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
+"""What a connection may end with."""
+_UNANSWERED = (*_BROKEN, httpcore2.UnsupportedProtocol, httpcore2.ProxyError)
+"""What there may be instead of an answer."""
 
 
 class UnauthorizedError(FetchError):
@@ -113,7 +115,7 @@ class Client:
             all_headers = [(key.encode(), value.encode("latin-1")) for key, value in (fixed | dict(headers)).items()]
             request = httpcore2.Request("GET", address, headers=all_headers, extensions=_TIMEOUT)
             return Answer(self._pool(url).handle_request(request))
-        except (*_ERRORS, *_ERRORS_MORE) as error:
+        except _UNANSWERED as error:
             raise explain(self._shown, error) from error
 
     def _pool(self, url: str) -> httpcore2.ConnectionPool:
@@ -193,11 +195,11 @@ class Client:
                 if len(piece) > skip:
                     yield piece[skip:]
                 skip = max(0, skip - len(piece))
-        except _ERRORS as error:
+        except _BROKEN as error:
             message = f"the connection broke while {self._shown} was read: {error}"
             raise FetchError("ShortRead", message, permanent=False) from error
         finally:
-            with suppress(*_ERRORS):
+            with suppress(*_BROKEN):
                 response.close()
 
 
