@@ -79,6 +79,7 @@ class TrafficDirector:
         self._configure()
         await self._haproxy.attach()
         await self.refresh()
+        await self._follow()
 
     def finish(self) -> None:
         """Keep what was counted."""
@@ -176,13 +177,19 @@ class TrafficDirector:
         before = saved.before if process == saved.process else saved.before + saved.counted
         self._saved = SavedState(traffic=saved.traffic, process=process, counted=counted, before=before)
 
-    async def _follow(self, process: str) -> None:
+    async def _follow(self) -> None:
         """Bring what is in force into a proxy that is new to us.
 
         It may have started while something changed, or an earlier run of ours has told it otherwise.
         """
-        if process == self._followed:
-            return
+        # Not beside a change: what it has just told the proxy is not yet in force here.
+        async with self._lock:
+            process = self.held.process
+            if process != self._followed:
+                await self._bring_into_force()
+                self._followed = process
+
+    async def _bring_into_force(self) -> None:
         state = self._state
         if state.peers:
             await self._haproxy.change(*_join(state.peers, self._pools))
@@ -193,7 +200,6 @@ class TrafficDirector:
             self._map("mode", state.haproxy_mode),
         )
         await self._haproxy.change(*_leave(len(state.peers), MAX_PEERS, self._pools))
-        self._followed = process
 
     def _holding(self) -> bool:
         return self._state.hold_outcome is HoldOutcome.HOLDING
@@ -205,7 +211,6 @@ class TrafficDirector:
         self.traffic, self.held = await self._haproxy.counts()
         faults = self.traffic.errors + self.held.grpc_errors
         self._count(self.held.process, Counters(requests=self.traffic.requests, errors=faults))
-        await self._follow(self.held.process)
         if self.traffic.requests != before.requests:
             self.last_request_at = datetime.now(UTC)
         if self._holding() and time.time() * 1000 >= self._state.deadline_ms:
@@ -223,6 +228,7 @@ class TrafficDirector:
         while True:
             try:
                 await self.refresh()
+                await self._follow()
             except HaproxyError as error:
                 logger.warning("%s", error)
             if self.counters != saved and not self._holding():
